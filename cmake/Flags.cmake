@@ -1,0 +1,16 @@
+# Warnings are errors; the release is hardened. One interface target, linked privately by everything we compile.
+add_library(heapcore_flags INTERFACE)
+target_compile_options(heapcore_flags INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Wold-style-cast
+  -fno-omit-frame-pointer -fstack-protector-strong)
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT HEAPCORE_SANITIZE)
+  target_compile_definitions(heapcore_flags INTERFACE _FORTIFY_SOURCE=2)
+endif()
+target_link_options(heapcore_flags INTERFACE -Wl,-z,relro,-z,now)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES CXX)
+if(HEAPCORE_SANITIZE)
+  add_compile_options(-fsanitize=${HEAPCORE_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${HEAPCORE_SANITIZE})
+endif()

@@ -1,0 +1,60 @@
+#include "support/finding.h"
+
+#include <algorithm>
+
+namespace heapcore {
+
+std::string_view room_name(Room room) {
+  switch (room) {
+    case Room::kCoreparse: return "coreparse";
+    case Room::kGlibcHeap: return "glibc_heap";
+    case Room::kPyobj: return "pyobj";
+    case Room::kAnalysis: return "analysis";
+  }
+  return "";
+}
+
+std::uint64_t& Findings::counter(std::string_view code) {
+  for (Dropped& entry : seen_) {
+    if (entry.code == code) return entry.seen;
+  }
+  seen_.push_back({code, 0});
+  return seen_.back().seen;
+}
+
+void Findings::add(Finding finding) {
+  if (counter(finding.code)++ < kKeptPerCode) kept_.push_back(std::move(finding));
+}
+
+void Findings::note(std::string_view code, Room room, Addr address, std::string detail) {
+  add({code, room, address, std::move(detail), false});
+}
+
+void Findings::merge(const Findings& other) {
+  for (const Finding& finding : other.kept_) add(finding);
+  for (const Dropped& entry : other.seen_) {
+    const std::uint64_t kept = std::min(entry.seen, kKeptPerCode);
+    counter(entry.code) += entry.seen - kept;
+  }
+}
+
+std::uint64_t Findings::count(std::string_view code) const {
+  for (const Dropped& entry : seen_) {
+    if (entry.code == code) return entry.seen;
+  }
+  return 0;
+}
+
+std::vector<Findings::Dropped> Findings::dropped() const {
+  std::vector<Dropped> result;
+  for (const Dropped& entry : seen_) {
+    if (entry.seen > kKeptPerCode) result.push_back(entry);
+  }
+  return result;
+}
+
+bool Findings::incomplete() const {
+  return std::any_of(kept_.begin(), kept_.end(), [](const Finding& f) { return f.incomplete; });
+}
+
+}  // namespace heapcore
