@@ -1,0 +1,231 @@
+#include "coreparse/modules.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "coreparse/elf_file.h"
+
+namespace heapcore {
+namespace {
+
+constexpr std::uint64_t kPageBytes = 4096;
+
+// The parts of a loaded module's ELF header that its own memory tells.
+struct MemoryHeader {
+  bool valid = false;
+  std::uint64_t lowest_vaddr = 0;  // of the first PT_LOAD
+  std::vector<std::byte> build_id;
+};
+
+// Reads the ELF header and program headers that lie at `base` in the target.
+MemoryHeader read_memory_header(Reader& reader, Addr base, std::uint16_t machine) {
+  MemoryHeader result;
+  const auto header = reader.load<Elf64_Ehdr>(base);
+  if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_machine != machine ||
+      header->e_phentsize != sizeof(Elf64_Phdr)) {
+    return result;
+  }
+  bool seen_load = false;
+  for (std::uint64_t i = 0; i < header->e_phnum; ++i) {
+    const auto segment = reader.load<Elf64_Phdr>(base + header->e_phoff + i * sizeof(Elf64_Phdr));
+    if (!segment) break;
+    if (segment->p_type == PT_LOAD && !seen_load) {
+      seen_load = true;
+      result.lowest_vaddr = align_down(segment->p_vaddr, kPageBytes);
+    }
+  }
+  result.valid = seen_load;
+  if (!result.valid) return result;
+  const Addr bias = base - result.lowest_vaddr;
+  for (std::uint64_t i = 0; i < header->e_phnum && result.build_id.empty(); ++i) {
+    const auto segment = reader.load<Elf64_Phdr>(base + header->e_phoff + i * sizeof(Elf64_Phdr));
+    if (!segment) break;
+    if (segment->p_type != PT_NOTE || segment->p_memsz > 64 * 1024) continue;
+    result.build_id = build_id_in_notes(reader.span(bias + segment->p_vaddr, segment->p_memsz));
+  }
+  return result;
+}
+
+// DT_* entries whose value is an address; ld.so adds the load bias to some of them in place.
+bool values_agree(const ElfDynamic& file, std::uint64_t memory_value, Addr bias) {
+  // DT_DEBUG is written by ld.so; DT_NULL padding never gets here.
+  return file.tag == DT_DEBUG || memory_value == file.value || memory_value == file.value + bias;
+}
+
+bool dynamic_section_agrees(const ElfFile& file, Addr bias, Reader& reader) {
+  const std::vector<ElfDynamic>& entries = file.dynamic();
+  if (entries.size() < 8) return false;  // too little to prove anything
+  Addr at = bias + file.dynamic_range().start;
+  for (const ElfDynamic& entry : entries) {
+    const auto memory = reader.load<ElfDynamic>(at);
+    if (!memory || memory->tag != entry.tag || !values_agree(entry, memory->value, bias)) return false;
+    at += sizeof(ElfDynamic);
+  }
+  return true;
+}
+
+std::vector<std::string> candidate_files(const Snapshot& snapshot, const Module& module, const Mapping& first,
+                                         const OpenOptions& options) {
+  std::vector<std::string> result;
+  if (module.is_executable && !options.exe.empty()) result.push_back(options.exe);
+  if (!options.sysroot.empty()) {
+    result.push_back(options.sysroot + module.path);
+  } else if (snapshot.info.kind == TargetKind::kProcess) {
+    // The kernel's own link to the mapped inode is right even in another root, or when the path was replaced since.
+    result.push_back(fmt::format("/proc/{}/map_files/{:x}-{:x}", snapshot.info.pid, first.start, first.end));
+    result.push_back(fmt::format("/proc/{}/root{}", snapshot.info.pid, module.path));
+  } else {
+    result.push_back(module.path);
+  }
+  return result;
+}
+
+// The load bias that a file would have if `mapping` is a mapping of it; nothing if no segment of it lies there.
+std::optional<Addr> bias_of(const ElfFile& file, const Mapping& mapping) {
+  for (const ElfLoad& load : file.loads()) {
+    if (align_down(load.offset, kPageBytes) == mapping.file_offset) {
+      return mapping.start - align_down(load.vaddr, kPageBytes);
+    }
+  }
+  return std::nullopt;
+}
+
+class ModuleFinder {
+ public:
+  ModuleFinder(Snapshot& snapshot, const OpenOptions& options, std::uint16_t machine)
+      : snapshot_(snapshot), options_(options), machine_(machine), reader_(snapshot.space) {}
+
+  void run() {
+    for (const std::vector<const Mapping*>& group : groups()) add(group);
+    for (Module& module : snapshot_.modules) attach_file(module);
+    snapshot_.space.overlay(std::move(extra_));
+    std::sort(snapshot_.modules.begin(), snapshot_.modules.end(),
+              [](const Module& a, const Module& b) { return a.range.start < b.range.start; });
+  }
+
+ private:
+  // One group for each loaded copy of a file: its mappings in address order, beginning with file offset 0.
+  std::vector<std::vector<const Mapping*>> groups() {
+    std::map<std::string_view, std::vector<std::vector<const Mapping*>>> by_path;
+    for (const Mapping& mapping : snapshot_.mappings) {
+      if (!mapping.is_file()) continue;
+      auto& copies = by_path[mapping.path];
+      if (copies.empty() || mapping.file_offset == 0) copies.emplace_back();
+      copies.back().push_back(&mapping);
+    }
+    std::vector<std::vector<const Mapping*>> result;
+    for (auto& [path, copies] : by_path) {
+      for (auto& copy : copies) result.push_back(std::move(copy));
+    }
+    return result;
+  }
+
+  void add(const std::vector<const Mapping*>& group) {
+    const Mapping& first = *group.front();
+    const MemoryHeader header = read_memory_header(reader_, first.start, machine_);
+    const bool mapped_like_elf = group.size() > 1 || first.executable;
+    if (!header.valid && !mapped_like_elf) return;  // a data file
+    Module module;
+    module.path = first.path;
+    module.range = {first.start, group.back()->end};
+    module.build_id = header.build_id;
+    module.load_bias = header.valid ? first.start - header.lowest_vaddr : first.start;
+    module.is_executable = contains_entry(module.range);
+    first_mapping_.push_back(&first);
+    snapshot_.modules.push_back(std::move(module));
+  }
+
+  // AT_PHDR lies in the main program.
+  bool contains_entry(const AddrRange& range) const {
+    for (const auto& [type, value] : snapshot_.auxv) {
+      if (type == AT_PHDR) return range.contains(value);
+    }
+    return range.contains(0);
+  }
+
+  void attach_file(Module& module) {
+    const Mapping& first = *first_mapping_[static_cast<std::size_t>(&module - snapshot_.modules.data())];
+    for (const std::string& path : candidate_files(snapshot_, module, first, options_)) {
+      Result<std::shared_ptr<ElfFile>> file = ElfFile::open(path, machine_);
+      if (!file) {
+        if (file.error().code != ErrorCode::kNotFound && module.mismatch.empty()) module.mismatch = file.error().message;
+        continue;
+      }
+      module.match = matches(module, first, **file);
+      if (module.match == FileMatch::kNone) continue;
+      module.mismatch.clear();
+      module.file = path;
+      module.elf = *file;
+      if (const auto bias = bias_of(**file, first)) module.load_bias = *bias;
+      fill_from_file(module);
+      return;
+    }
+    // One finding a module only where the target lacks something that the file would have told; see Snapshot users.
+    if (!module.mismatch.empty()) {
+      snapshot_.findings.note("file-mismatch", Room::kCoreparse, module.range.start, module.mismatch);
+    }
+  }
+
+  FileMatch matches(Module& module, const Mapping& first, const ElfFile& file) {
+    if (!module.build_id.empty() && !file.build_id().empty()) {
+      if (module.build_id == file.build_id()) return FileMatch::kBuildId;
+      module.mismatch = fmt::format("the {} here is another build than the one the target had mapped, and is not used",
+                                    module.path);
+      return FileMatch::kNone;
+    }
+    const auto bias = bias_of(file, first);
+    if (bias && dynamic_section_agrees(file, *bias, reader_)) return FileMatch::kDynamicSection;
+    module.mismatch = fmt::format("the {} here cannot be proved to be the one the target had mapped, and is not used",
+                                  module.path);
+    return FileMatch::kNone;
+  }
+
+  // Whole pages, as the kernel maps them: what lies before and behind a segment in the file is mapped with it.
+  void fill_from_file(const Module& module) {
+    const std::span<const std::byte> file = module.elf->bytes();
+    for (const ElfLoad& load : module.elf->loads()) {
+      if (load.writable || load.file_bytes == 0) continue;
+      const std::uint64_t lead = load.offset % kPageBytes;
+      const auto end = checked_add(module.load_bias + load.vaddr, load.file_bytes);
+      if (!end || load.vaddr % kPageBytes != lead) continue;
+      const Addr start = module.load_bias + load.vaddr - lead;
+      const std::uint64_t offset = load.offset - lead;
+      const std::uint64_t n = std::min(align_up(*end, kPageBytes) - start, file.size() - offset);
+      if (!module.range.contains(start, n)) continue;
+      extra_.push_back({start, start + n, file.data() + offset, ByteState::kPresent, true});
+    }
+  }
+
+  Snapshot& snapshot_;
+  const OpenOptions& options_;
+  std::uint16_t machine_;
+  Reader reader_;
+  std::vector<const Mapping*> first_mapping_;  // of each module, in the order in which they were added
+  std::vector<Segment> extra_;
+};
+
+}  // namespace
+
+void find_modules(Snapshot& snapshot, const OpenOptions& options, std::uint16_t machine) {
+  ModuleFinder(snapshot, options, machine).run();
+  count_not_dumped(snapshot);
+}
+
+void count_not_dumped(Snapshot& snapshot) {
+  const std::span<const Segment> segments = snapshot.space.segments();
+  std::size_t at = 0;
+  for (Mapping& mapping : snapshot.mappings) {
+    mapping.not_dumped_bytes = 0;
+    while (at < segments.size() && segments[at].end <= mapping.start) ++at;
+    for (std::size_t i = at; i < segments.size() && segments[i].start < mapping.end; ++i) {
+      if (segments[i].state != ByteState::kNotDumped) continue;
+      mapping.not_dumped_bytes += std::min(segments[i].end, mapping.end) - std::max(segments[i].start, mapping.start);
+    }
+  }
+}
+
+}  // namespace heapcore

@@ -1,0 +1,184 @@
+#include "coreparse/snapshot.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coreparse/core_file.h"
+#include "coreparse/elf_core.h"
+#include "coreparse/elf_file.h"
+#include "coreparse/modules.h"
+
+namespace heapcore {
+namespace {
+
+std::optional<std::uint64_t> auxv_value(const Snapshot& snapshot, std::uint64_t type) {
+  for (const auto& [key, value] : snapshot.auxv) {
+    if (key == type) return value;
+  }
+  return std::nullopt;
+}
+
+// Gives PT_LOADs their file names, adds what only NT_FILE knows of (gcore lists file-backed text there alone), and makes the
+// list sorted and disjoint.
+std::vector<Mapping> merge_mappings(std::vector<Mapping> loads, std::vector<MappedFile> files) {
+  const auto by_start = [](const auto& a, const auto& b) { return a.start < b.start; };
+  std::stable_sort(loads.begin(), loads.end(), by_start);
+  std::stable_sort(files.begin(), files.end(), by_start);
+  std::vector<Mapping> out;
+  Addr covered = 0;
+  auto file = files.begin();
+  // What files alone have in [covered, until).
+  const auto add_files = [&](Addr until) {
+    while (file != files.end() && file->start < until) {
+      const Addr start = std::max(file->start, covered);
+      const Addr end = std::min(file->end, until);
+      if (start < end) {
+        Mapping mapping;
+        mapping.start = start;
+        mapping.end = end;
+        mapping.file_offset = file->file_offset + (start - file->start);
+        mapping.path = file->path;
+        mapping.readable = true;
+        out.push_back(std::move(mapping));
+        covered = end;
+      }
+      if (file->end > until) return;
+      ++file;
+    }
+  };
+  for (Mapping& load : loads) {
+    add_files(load.start);
+    load.start = std::max(load.start, covered);
+    if (load.start >= load.end) continue;
+    const auto holds = [&](const MappedFile& f) { return f.start <= load.start && load.start < f.end; };
+    if (file != files.end() && holds(*file)) {
+      load.path = file->path;
+      load.file_offset = file->file_offset + (load.start - file->start);
+    }
+    covered = load.end;
+    out.push_back(std::move(load));
+    while (file != files.end() && file->end <= covered) ++file;
+  }
+  add_files(~Addr{0});
+  return out;
+}
+
+// The kernel's own mappings, which a core does not name.
+void name_special_mappings(Snapshot& snapshot) {
+  const auto name = [&](std::optional<std::uint64_t> inside, const char* text) {
+    if (!inside) return;
+    for (Mapping& mapping : snapshot.mappings) {
+      if (mapping.start <= *inside && *inside < mapping.end && mapping.path.empty()) mapping.path = text;
+    }
+  };
+  name(auxv_value(snapshot, AT_SYSINFO_EHDR), "[vdso]");
+  name(auxv_value(snapshot, AT_RANDOM), "[stack]");
+}
+
+// Mappings that no segment covers (NT_FILE's own) become not-dumped segments, so that both lists cover the same bytes.
+void cover_mappings(Snapshot& snapshot) {
+  std::vector<Segment> missing;
+  for (const Mapping& mapping : snapshot.mappings) {
+    missing.push_back({mapping.start, mapping.end, nullptr, ByteState::kNotDumped, false});
+  }
+  snapshot.space.overlay(std::move(missing));
+}
+
+}  // namespace
+
+Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, Progress& progress) {
+  Snapshot snapshot;
+  snapshot.info.kind = TargetKind::kCore;
+  snapshot.info.path = path;
+  Result<Image> image = read_core_file(path, snapshot.findings, progress);
+  if (!image) return image.error();
+  Result<CoreHeaders> headers = read_core_headers(image->bytes(), path, snapshot.findings);
+  if (!headers) return headers.error();
+  snapshot.storage.push_back(std::move(*image));
+
+  CoreNotes& notes = headers->notes;
+  snapshot.info.architecture = "x86_64";
+  snapshot.info.pid = notes.pid != 0 || notes.threads.empty() ? notes.pid : notes.threads.front().tid;
+  snapshot.info.command = std::move(notes.command);
+  snapshot.info.signal = notes.signal;
+  snapshot.threads = std::move(notes.threads);
+  if (!snapshot.threads.empty()) snapshot.threads.front().name = notes.program;
+  snapshot.auxv = std::move(notes.auxv);
+  if (snapshot.threads.empty()) {
+    snapshot.findings.add({"core-no-threads", Room::kCoreparse, 0,
+                           "the core has no thread notes; stacks and thread caches cannot be found"});
+  }
+  if (notes.cut_short) {
+    snapshot.findings.add({"core-notes-damaged", Room::kCoreparse, 0,
+                           "the core's list of mapped files is damaged; modules may be missing"});
+  }
+
+  const std::uint64_t claimed_twice = snapshot.space.assign(std::move(headers->segments));
+  if (claimed_twice != 0) {
+    snapshot.findings.add({"core-segments-overlap", Room::kCoreparse, 0,
+                           fmt::format("{} bytes belong to more than one segment of the core; the lower one is used",
+                                       claimed_twice)});
+  }
+  snapshot.mappings = merge_mappings(std::move(headers->mappings), std::move(notes.files));
+  name_special_mappings(snapshot);
+  cover_mappings(snapshot);
+  find_modules(snapshot, options, headers->machine);
+  if (const Module* main = snapshot.executable()) snapshot.info.executable = main->path;
+  return snapshot;
+}
+
+const Module* Snapshot::module_at(Addr address) const {
+  for (const Module& module : modules) {
+    if (module.range.contains(address)) return &module;
+  }
+  return nullptr;
+}
+
+const Mapping* Snapshot::mapping_at(Addr address) const {
+  const auto it = std::upper_bound(mappings.begin(), mappings.end(), address,
+                                   [](Addr a, const Mapping& mapping) { return a < mapping.end; });
+  return it != mappings.end() && it->start <= address ? &*it : nullptr;
+}
+
+const Module* Snapshot::executable() const {
+  for (const Module& module : modules) {
+    if (module.is_executable) return &module;
+  }
+  return nullptr;
+}
+
+const Module* Snapshot::module_named(std::string_view prefix) const {
+  for (const Module& module : modules) {
+    if (module.name().starts_with(prefix)) return &module;
+  }
+  return nullptr;
+}
+
+std::uint64_t Snapshot::mapped_bytes() const {
+  std::uint64_t total = 0;
+  for (const Mapping& mapping : mappings) total += mapping.size_bytes();
+  return total;
+}
+
+std::string_view Module::name() const {
+  const std::string_view whole = path;
+  const std::size_t slash = whole.rfind('/');
+  return slash == std::string_view::npos ? whole : whole.substr(slash + 1);
+}
+
+std::string Module::build_id_hex() const {
+  std::string text;
+  for (const std::byte byte : build_id) text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  return text;
+}
+
+std::optional<AddrRange> Module::section(std::string_view section_name) const {
+  if (elf == nullptr) return std::nullopt;
+  const std::optional<AddrRange> found = elf->section(section_name);
+  if (!found || found->start == 0) return std::nullopt;
+  return AddrRange{found->start + load_bias, found->end + load_bias};
+}
+
+}  // namespace heapcore
