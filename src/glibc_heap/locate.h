@@ -1,0 +1,35 @@
+// Finds glibc's malloc in a Snapshot.
+//
+// main_arena is looked for by symbol, by structure (in the writable data of libc, or of a static program) and by code
+// (malloc_trim); what finds it is checked against the ring of arenas, tops and bins before it is believed. Nothing here
+// needs the libc file: structure works on the core alone.
+//
+// Does not: walk chunks, except where damage forces it to; keep the Snapshot.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "coreparse/snapshot.h"
+#include "glibc_heap/heap.h"
+#include "support/addr.h"
+#include "support/finding.h"
+
+namespace heapcore {
+
+// No heap is a normal answer, and `why_not` says why in one sentence.
+struct HeapSearch {
+  std::optional<Heap> heap;
+  std::string why_not;
+  std::string other_allocator;  // "jemalloc", "tcmalloc", "mimalloc", "musl"; empty for none
+};
+
+// Arenas, regions, tcaches and free lists; everything but `mmapped` and the totals.
+HeapSearch find_heap(const Snapshot& snapshot, Findings& findings);
+
+// Fills heap.mmapped from the anonymous writable mappings that are neither a part of the heap nor in `skip` (ranges
+// claimed by others, in any order), and compares with what malloc_par says.
+void find_mmapped(const Snapshot& snapshot, std::span<const AddrRange> skip, Heap& heap, Findings& findings);
+
+}  // namespace heapcore
