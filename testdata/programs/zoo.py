@@ -1,0 +1,616 @@
+"""A zoo of objects, made in known numbers, and what the interpreter itself says of them.
+
+    python zoo.py DIRECTORY [--scale N]
+
+writes into DIRECTORY
+    truth.json       user_types: instances of every class defined here, known by construction;
+                     tracked: gc.get_objects() by type, count and sum of sys.getsizeof;
+                     reachable: the closure of gc.get_referents over those, by type, objects in the binary's own data left out
+    malloc_info.xml  glibc's malloc_info(), twice
+and to standard error sys._debugmallocstats(), twice; then one byte to standard output, and then it sleeps in pause().
+
+Why the truth is that of the sleeping process:
+  - The collector is off. Whatever measuring needs is imported, opened and bound before. Measuring runs three times: the first
+    warms every cache, the last two must be equal, else the program fails.
+  - Measuring keeps nothing: its list is not in its own result, its counting dicts hold only integers and so are never
+    tracked, and the running functions have no frame objects (CPython 3.11 and later make them on demand).
+  - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's, and has
+    returned them when the call ends. Twice, and equal, proves it.
+  - _debugmallocstats() writes with the C library to an unbuffered stream and allocates nothing. After it come only calls of
+    bound builtins with prepared arguments, whose results are None or a small integer.
+"""
+
+import array
+import asyncio
+import collections
+import contextvars
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import gc
+import io
+import itertools
+import json
+import operator
+import os
+import re
+import signal
+import struct
+import sys
+import time
+import types
+import typing
+import weakref
+import _thread
+
+try:
+    import ctypes
+except ImportError:  # a minimal installation
+    ctypes = None
+
+SCALE = 1
+COUNTS = {}  # class -> how many instances of exactly this class live
+KEEP = {}    # name -> what keeps them alive
+
+
+def made(cls, count):
+    COUNTS[cls] = COUNTS.get(cls, 0) + count
+
+
+def keep(cls, make, count):
+    KEEP[cls.__qualname__] = [make(i) for i in range(count)]
+    made(cls, count)
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+
+class Plain:
+    def __init__(self, i):
+        self.number = i + 1000000
+        self.text = "plain %d" % i
+
+
+class Materialised(Plain):
+    """Its __dict__ has been asked for."""
+
+
+class Crowded:
+    """More attributes than shared keys hold."""
+
+    def __init__(self, i):
+        for k in range(40):
+            setattr(self, "attribute_%d" % k, k + i)
+
+
+class Slotted:
+    __slots__ = ("a", "b", "__weakref__")
+
+    def __init__(self, i):
+        self.a = i
+        self.b = (i,)
+
+
+class Bare:
+    __slots__ = ()  # 16 bytes and no collector header
+
+
+class SlotsAndDict(Slotted):
+    def __init__(self, i):
+        super().__init__(i)
+        self.extra = [i]
+
+
+class TypeHolder:
+    """Its first attribute is a type: in memory, the values of such an instance look like an object of that type."""
+
+    def __init__(self, i):
+        self.first = (Bare, Plain, PlainInt, Slotted)[i % 4]
+        self.second = i
+
+
+class IntChild(int):
+    pass
+
+
+class PlainInt(int):
+    __slots__ = ()  # not known to the collector
+
+
+class PlainFloat(float):
+    __slots__ = ()
+
+
+class PlainStr(str):
+    __slots__ = ()
+
+
+class PlainBytes(bytes):
+    __slots__ = ()
+
+
+class StrChild(str):
+    pass
+
+
+class ListChild(list):
+    pass
+
+
+class SlottedList(list):
+    __slots__ = ("owner",)
+
+
+class DictChild(dict):
+    pass
+
+
+class TupleChild(tuple):
+    pass
+
+
+class PlainTuple(tuple):
+    __slots__ = ()
+
+
+class SetChild(set):
+    pass
+
+
+class FrozenSetChild(frozenset):
+    pass
+
+
+class ByteArrayChild(bytearray):
+    pass
+
+
+class DequeChild(collections.deque):
+    pass
+
+
+class OrderedDictChild(collections.OrderedDict):
+    pass
+
+
+class DefaultDictChild(collections.defaultdict):
+    pass
+
+
+class CounterChild(collections.Counter):
+    pass
+
+
+class ZooError(Exception):
+    def __init__(self, i):
+        super().__init__("error %d" % i, i)
+        self.code = i
+
+
+class Outer:
+    class Inner:
+        class Innermost:
+            pass
+
+
+def local_class():
+    class Local:
+        pass
+    return Local
+
+
+Local = local_class()
+
+
+class Meta(type):
+    pass
+
+
+class WithMeta(metaclass=Meta):
+    pass
+
+
+class WithMetaToo(WithMeta):
+    pass
+
+
+class Generic(typing.Generic[typing.TypeVar("T")]):
+    pass
+
+
+class Finalised:
+    def __del__(self):
+        COUNTS[Finalised] -= 1
+
+
+class Node:
+    def __init__(self):
+        self.other = None
+
+
+class Garbage(Node):
+    """Unreachable, in cycles, not yet collected."""
+
+
+class Survivor:
+    """What is left of many: the others' places are holes."""
+
+    def __init__(self, i):
+        self.payload = b"x" * (i % 400)
+
+
+class Target:
+    __slots__ = ("__weakref__",)
+
+
+class Callable:
+    def __call__(self):
+        return self
+
+    def method(self):
+        return self
+
+
+Point = collections.namedtuple("Point", "x y z")
+
+
+@dataclasses.dataclass
+class Row:
+    key: int
+    name: str
+    tags: list
+
+
+@dataclasses.dataclass(**({"slots": True} if sys.version_info >= (3, 10) else {}))
+class SlotRow:
+    key: int
+    name: str
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+    BLUE = 3
+
+
+class Level(enum.IntEnum):
+    LOW = 10
+    HIGH = 20
+
+
+# ---- what lives in them ----------------------------------------------------------------------------------------------
+
+def make_user_objects(n):
+    keep(Plain, Plain, 20 * n)
+    keep(Materialised, Materialised, 5 * n)
+    for item in KEEP["Materialised"]:
+        item.__dict__
+    keep(Crowded, Crowded, n // 5)
+    keep(Slotted, Slotted, 15 * n)
+    keep(Bare, lambda i: Bare(), 3 * n)
+    keep(SlotsAndDict, SlotsAndDict, 2 * n)
+    keep(TypeHolder, TypeHolder, 4 * n)
+    keep(IntChild, lambda i: IntChild(i << 40), 2 * n)
+    keep(PlainInt, lambda i: PlainInt(i << (i % 200)), 2 * n)
+    keep(PlainFloat, lambda i: PlainFloat(i / 7), 2 * n)
+    keep(PlainStr, lambda i: PlainStr("text %d " % i * (i % 60)), n)
+    keep(PlainBytes, lambda i: PlainBytes(b"b" * (i * 37 % 5000)), n)
+    keep(StrChild, lambda i: StrChild("child %d" % i), n)
+    keep(ListChild, lambda i: ListChild(range(i % 100)), n)
+    keep(SlottedList, lambda i: SlottedList([i]), n)
+    keep(DictChild, lambda i: DictChild(a=i, b=Plain), n)
+    keep(TupleChild, lambda i: TupleChild((i, str(i))), n)
+    keep(PlainTuple, lambda i: PlainTuple((i, Plain)), n)
+    keep(SetChild, lambda i: SetChild(range(i % 90)), n)
+    keep(FrozenSetChild, lambda i: FrozenSetChild(("f%d" % i, i)), n)
+    keep(ByteArrayChild, lambda i: ByteArrayChild(i % 700), n)
+    keep(DequeChild, lambda i: DequeChild(range(i % 200)), n)
+    keep(OrderedDictChild, lambda i: OrderedDictChild([(i, i), ("k", "v")]), n)
+    keep(DefaultDictChild, lambda i: DefaultDictChild(list, {i: [i]}), n)
+    keep(CounterChild, lambda i: CounterChild("hello"), n // 2)
+    keep(ZooError, raised, n // 2)
+    keep(Outer.Inner, lambda i: Outer.Inner(), 70 + n)
+    keep(Outer.Inner.Innermost, lambda i: Outer.Inner.Innermost(), 30 + n)
+    keep(Local, lambda i: Local(), n)
+    keep(WithMeta, lambda i: WithMeta(), n)
+    keep(WithMetaToo, lambda i: WithMetaToo(), n)
+    made(Meta, 2)
+    keep(Generic, lambda i: Generic[int](), n)
+    keep(Finalised, lambda i: Finalised(), n)
+    keep(Target, lambda i: Target(), n)
+    keep(Callable, lambda i: Callable(), n)
+    keep(Point, lambda i: Point(i, -i, None), 5 * n)
+    keep(Row, lambda i: Row(i, "row", [i]), 3 * n)
+    keep(SlotRow, lambda i: SlotRow(i, "slot"), 3 * n)
+    made(Colour, 3)
+    made(Level, 2)
+
+
+def raised(i):
+    try:
+        raise ZooError(i)
+    except ZooError as error:
+        return error
+
+
+def make_cycles(n):
+    ring = [Node() for _ in range(n)]
+    for i, node in enumerate(ring):
+        node.other = ring[i - 1]
+    KEEP["ring"] = ring[0]
+    made(Node, n)
+    for _ in range(n):
+        a, b = Garbage(), Garbage()
+        a.other, b.other = b, a
+    made(Garbage, 2 * n)
+
+
+def make_builtins(n):
+    def generator(x):
+        held = [x]
+        yield held
+        yield x
+
+    async def coroutine(x):
+        await asyncio.sleep(x)
+
+    async def async_generator(x):
+        yield x
+
+    def closure(x):
+        return lambda: x
+
+    generators = [generator(i) for i in range(n)]
+    for g in generators[::2]:
+        next(g)
+    coroutines = [coroutine(i) for i in range(n // 4)]
+    KEEP["code"] = [generators, coroutines, [async_generator(i) for i in range(n // 4)], [closure(i) for i in range(n)],
+                    [g.gi_frame for g in generators[1:n // 2:2]], [compile("a%d + 1" % i, "zoo", "eval") for i in range(50)],
+                    [c.method for c in KEEP["Callable"]], [functools.partial(print, i) for i in range(n)],
+                    functools.lru_cache(maxsize=100)(hash), functools.lru_cache(maxsize=None)(abs), property(hash),
+                    staticmethod(hash), classmethod(hash), types.ModuleType("made_up"), len, [].append]
+    for cached in KEEP["code"][8:10]:
+        for i in range(300):
+            cached(i)
+    KEEP["numbers"] = [[i * 1000003 for i in range(50 * n)], [i / 3 for i in range(50 * n)], [1 << i for i in range(4 * n)],
+                       [complex(i, 1) for i in range(n)]]
+    KEEP["strings"] = [["ascii %d" % i for i in range(10 * n)], ["latin \xe9 %d" % i for i in range(n)],
+                       ["bmp \u20ac %d" % i for i in range(n)], ["astral \U0001f40d %d" % i for i in range(n)],
+                       "x" * 300000, "\u20ac" * 5000, [sys.intern("interned_%d" % i) for i in range(n)]]
+    KEEP["bytes"] = [[b"%d" % i for i in range(5 * n)], b"y" * 200000, bytearray(1 << 20), bytearray(600), bytearray(3),
+                     memoryview(bytearray(100)), memoryview(b"abc")[1:]]
+    KEEP["containers"] = [tuple(range(5000)), [()] * 700, {i: i for i in range(200 * n)}, {str(i): None for i in range(n)},
+                          set(range(100 * n)), frozenset(range(1000)), {"a", 1, None, (2, 3)}, [{} for _ in range(n)],
+                          [[] for _ in range(n)], [set() for _ in range(n)], [(i,) for i in range(5 * n)],
+                          [{"k": i, "t": Plain} for i in range(5 * n)], [collections.deque(maxlen=5) for _ in range(n)],
+                          collections.deque(range(10000)), collections.OrderedDict((i, i) for i in range(500)),
+                          collections.defaultdict(list), collections.Counter("abracadabra"), collections.ChainMap({}, {}),
+                          types.MappingProxyType({1: 2}), types.SimpleNamespace(a=1), range(10), slice(1, 2, 3)]
+    KEEP["stdlib"] = [array.array("d", range(300)), array.array("q"), decimal.Decimal("3.14"), decimal.Decimal(7) ** 300,
+                      datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc), datetime.timedelta(5), re.compile("a(b|c)*d"),
+                      io.BytesIO(b"z" * 3000), io.StringIO("text"), itertools.chain([1], [2]), itertools.count(5),
+                      operator.itemgetter(1, 2), operator.attrgetter("a.b"), struct.Struct("<IQ"), iter([1, 2, 3]), iter({1: 2}),
+                      reversed([1, 2]), enumerate("abc"), zip([1], [2]), map(str, [1]), filter(None, [0]), _thread.allocate_lock(),
+                      contextvars.ContextVar("var"), contextvars.copy_context(), object(), re.compile("x").match("x"),
+                      asyncio.Queue]
+    KEEP["weak"] = [[weakref.ref(t) for t in KEEP["Target"]], weakref.WeakValueDictionary(enumerate(KEEP["Target"])),
+                    weakref.WeakKeyDictionary((t, 1) for t in KEEP["Target"]), weakref.proxy(KEEP["Target"][0])]
+
+
+def make_traps(n):
+    """Memory that is no object but looks like one to a careless reader."""
+    plain = KEEP["Plain"][0]
+    KEEP["traps"] = [[[plain, Plain], [plain, Bare, PlainInt, Slotted], [plain, int, str, dict], [None, PlainInt]] for _ in range(n)]
+    KEEP["type dicts"] = [{"a": Plain, "b": PlainInt, "c": dict} for _ in range(n)]
+    # Buffers laid over the places of freed objects: what the new owner does not write still says what lay there.
+    dead = [PlainInt(i << 60) for i in range(10 * n)] + [PlainFloat(i) for i in range(10 * n)] + [Slotted(i) for i in range(10 * n)]
+    dead.clear()
+    KEEP["short lists"] = [[i] for i in range(5 * n)]
+    for item in KEEP["short lists"]:
+        item.extend((None, None, None, None))
+        del item[1:]
+
+
+def make_holes(n):
+    many = [Survivor(i) for i in range(60 * n)]
+    state = 12345
+    kept = []
+    for item in many:
+        state = (state * 1103515245 + 12345) % (1 << 31)
+        if state >> 16 & 7 == 0:
+            kept.append(item)
+    many.clear()
+    del item
+    KEEP["Survivor"] = kept
+    made(Survivor, len(kept))
+    # Large blocks are malloc's: every other one goes, and some adjacent ones, so that bins of all kinds fill.
+    blocks = [bytes(520 + i * 61 % 9000) for i in range(10 * n)]
+    del blocks[::2]
+    del blocks[100:150]
+    KEEP["blocks"] = blocks
+
+
+def fill_free_lists():
+    """One of each kind freed, where the interpreter keeps freed ones for reuse."""
+    floats = [i / 9 for i in range(200)]
+    tuples = [tuple(range(i % 21)) for i in range(2000)]
+    lists = [[i] for i in range(200)]
+    dicts = [{i: i} for i in range(200)]
+    contexts = [contextvars.Context() for _ in range(300)]
+    slices = [slice(i) for i in range(3)]
+    methods = [KEEP["Callable"][0].method for _ in range(300)]
+    deques = [collections.deque(range(200)) for _ in range(30)]
+    generators = [(i for i in ()) for _ in range(300)]
+    del floats, tuples, lists, dicts, contexts, slices, methods, deques, generators
+
+
+def park_threads(count):
+    """Threads with malloc arenas of their own, asleep."""
+    park = _thread.allocate_lock()
+    park.acquire()
+    for number in range(count):
+        started = _thread.allocate_lock()
+        started.acquire()
+        _thread.start_new_thread(thread_body, (number, started, park))
+        started.acquire()
+    time.sleep(0.1)  # from release() to acquire() a thread allocates nothing; let it reach its sleep all the same
+    KEEP["park"] = park
+
+
+def thread_body(number, started, park):
+    held = [bytes(600 + 97 * i % 4000) for i in range(300 * (number + 1))]
+    del held[::3]
+    started.release()
+    park.acquire()
+
+
+# ---- the truth -------------------------------------------------------------------------------------------------------
+
+type_name = type.__dict__["__qualname__"].__get__
+type_module = type.__dict__["__module__"].__get__
+
+
+def name_of(cls):
+    try:
+        module = type_module(cls)
+    except AttributeError:
+        module = None
+    return module if isinstance(module, str) else "", type_name(cls)
+
+
+def rows(counts, sizes, classes):
+    merged = {}
+    for key, count in counts.items():
+        name = name_of(classes[key])
+        old = merged.get(name, (0, 0))
+        merged[name] = (old[0] + count, old[1] + sizes[key])
+    return [{"module": m, "name": n, "count": c, "bytes": b} for (m, n), (c, b) in sorted(merged.items())]
+
+
+def class_table():
+    """Every type by its id: so that counting needs no dict with types in it, which would be tracked."""
+    table, stack = {}, [object]
+    while stack:
+        cls = stack.pop()
+        if id(cls) not in table:
+            table[id(cls)] = cls
+            stack.extend(type.__subclasses__(cls))
+    return table
+
+
+def count_tracked(getsizeof=sys.getsizeof):
+    counts, sizes = {}, {}
+    for item in gc.get_objects():
+        key = id(type(item))
+        counts[key] = counts.get(key, 0) + 1
+        sizes[key] = sizes.get(key, 0) + getsizeof(item)
+    del item
+    return counts, sizes
+
+
+def count_reachable(static, getsizeof=sys.getsizeof):
+    counts, sizes, seen = {}, {}, {}
+    stack = gc.get_objects()
+    while stack:
+        item = stack.pop()
+        address = id(item)
+        if address in seen:
+            continue
+        seen[address] = 1
+        stack.extend(gc.get_referents(item))
+        if any(start <= address < end for start, end in static):
+            continue
+        key = id(type(item))
+        counts[key] = counts.get(key, 0) + 1
+        sizes[key] = sizes.get(key, 0) + getsizeof(item)
+    return counts, sizes
+
+
+def static_ranges():
+    """Where the binaries' own data lies: their mappings, and the .bss that follows without a gap."""
+    found, end, inside = [], 0, False
+    binary = os.path.realpath(sys.executable)
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            start, stop = (int(x, 16) for x in fields[0].split("-"))
+            path = fields[5].strip() if len(fields) > 5 else ""
+            is_bss = inside and not path and start == end and stop - start < 1 << 20
+            inside = is_bss or path == binary or ".so" in os.path.basename(path)
+            if inside:
+                found.append((start, stop))
+            end = stop
+    return tuple(found)
+
+
+def measure(static):
+    tracked_counts, tracked_sizes = count_tracked()
+    reachable_counts, reachable_sizes = count_reachable(static)
+    classes = class_table()
+    user = [{"module": m, "name": n, "count": COUNTS[cls]} for cls in COUNTS for m, n in [name_of(cls)]]
+    return json.dumps({
+        "version": list(sys.version_info[:3]), "user_types": user,
+        "tracked": rows(tracked_counts, tracked_sizes, classes),
+        "reachable": rows(reachable_counts, reachable_sizes, classes)})
+
+
+def malloc_info_call(path):
+    """malloc_info() and the arguments to call it with; None where there is no ctypes or no such function."""
+    if ctypes is None or not hasattr(ctypes.CDLL(None), "malloc_info"):
+        return None, 0
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.fopen.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+    libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    stream = libc.fopen(path.encode(), b"w")
+    unbuffered = 2  # _IONBF
+    libc.setvbuf(stream, None, unbuffered, 0)
+    return libc.malloc_info, stream
+
+
+def nothing(*_):
+    return 0
+
+
+def say_and_sleep(info, stream, stats, write, pause):
+    info(0, stream)
+    info(0, stream)
+    stats()
+    stats()
+    write(1, b"R")
+    while True:
+        pause()
+
+
+def main():
+    directory = sys.argv[1]
+    n = 100 * (int(sys.argv[3]) if sys.argv[2:3] == ["--scale"] else 1)
+    gc.collect()
+    gc.disable()
+    make_user_objects(n)
+    make_cycles(n)
+    make_builtins(n)
+    make_traps(n)
+    make_holes(n)
+    park_threads(2)
+    static = static_ranges()
+    info, stream = malloc_info_call(os.path.join(directory, "warm_up.xml"))
+    if info:
+        info(0, stream)
+        info, stream = malloc_info_call(os.path.join(directory, "malloc_info.xml"))
+    truth_fd = os.open(os.path.join(directory, "truth.json"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    fill_free_lists()
+    measure(static)
+    before = measure(static)
+    after = measure(static)
+    if before != after:
+        sys.exit("measuring disturbs what it measures")
+    os.write(truth_fd, after.encode())
+    del before, after
+    say_and_sleep(info or nothing, stream, sys._debugmallocstats, os.write, signal.pause)
+
+
+if __name__ == "__main__":
+    main()

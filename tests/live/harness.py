@@ -1,0 +1,458 @@
+"""What every live test needs: interpreters, target programs, cores of them, heapcore's answers, and other people's truth.
+
+HEAPCORE names the binary under test. Nothing else is taken for granted: what is not there (an interpreter, gdb, a kernel that
+writes cores where we can find them) is said in a line that begins with SKIPPED, on standard error and, where
+HEAPCORE_SKIPPED_LOG names a file, in that file too.
+"""
+
+import contextlib
+import functools
+import glob
+import json
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree
+
+import elf
+
+SUPPORTED_PYTHONS = ("3.11",)  # grows as heapcore learns more versions
+KERNEL_FILTERS = (0x33, 0x23, 0x7F)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAMS = os.path.join(ROOT, "testdata", "programs")
+START_SECONDS = 120
+RUN_SECONDS = 120
+
+
+def skipped(what, reason):
+    line = "SKIPPED: %s: %s" % (what, reason)
+    print(line, file=sys.stderr, flush=True)
+    log = os.environ.get("HEAPCORE_SKIPPED_LOG")
+    if log:
+        with open(log, "a") as file:
+            file.write(line + "\n")
+
+
+def main():
+    unittest.main(module="__main__", verbosity=2)
+
+
+# ---- interpreters ----------------------------------------------------------------------------------------------------
+
+class Interpreter:
+    def __init__(self, path, version):
+        self.path = path
+        self.version = version  # (3, 11, 7)
+        self.minor = "%d.%d" % version[:2]
+        self.stripped = not any(has_symtab(file) for file in [path] + shared_libpython(path))
+
+    def __str__(self):
+        return "%s (%d.%d.%d, %s)" % ((self.path,) + self.version + ("stripped" if self.stripped else "not stripped",))
+
+    @property
+    def label(self):
+        return "%d_%d_%d_%s" % (self.version + ("stripped" if self.stripped else "symbols",))
+
+
+def has_symtab(path):
+    with elf.Elf(path) as file:
+        return file.has_symtab()
+
+
+def shared_libpython(path):
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        lines = subprocess.run(["ldd", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        return [os.path.realpath(p) for p in re.findall(r"libpython\S* => (/\S+)", lines)]
+    return []
+
+
+def candidates(minor):
+    """Programs that may be Python `minor`: on PATH, in /usr/bin, and under pyenv's root."""
+    name = "python" + minor
+    for folder in os.environ.get("PATH", "").split(os.pathsep) + ["/usr/bin"]:
+        yield os.path.join(folder, name)
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.join(os.path.expanduser("~"), ".pyenv")
+    yield from sorted(glob.glob(os.path.join(pyenv, "versions", "*", "bin", name)))
+
+
+def identify(path):
+    """The real executable behind `path` (which may be a link or a script) and its version; None if it does not run."""
+    code = "import os, sys; print(os.path.realpath('/proc/self/exe')); print(*sys.version_info[:3])"
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        out = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
+                             timeout=20)
+        executable, version = out.stdout.splitlines()
+        return executable, tuple(int(v) for v in version.split())
+    return None
+
+
+@functools.lru_cache(maxsize=None)
+def interpreters():
+    found = {}
+    for minor in SUPPORTED_PYTHONS:
+        known = [i for i in map(identify, filter(os.path.exists, candidates(minor))) if i]
+        for path, version in known:
+            if "%d.%d" % version[:2] == minor and path not in found:
+                found[path] = Interpreter(path, version)
+        if not known:
+            skipped("CPython " + minor, "no interpreter found")
+    return list(found.values())
+
+
+def for_each_interpreter(base):
+    """Makes, beside the class it decorates, one test class for each interpreter, with `interpreter` set."""
+    namespace = sys.modules[base.__module__].__dict__
+    for interpreter in interpreters():
+        print("interpreter:", interpreter, file=sys.stderr)
+        name = "%s_%s" % (base.__name__, interpreter.label)
+        while name in namespace:
+            name += "_"
+        namespace[name] = type(name, (base, unittest.TestCase), {"interpreter": interpreter, "__module__": base.__module__})
+    return base
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+class Target:
+    """A program that says "ready" with one byte on its standard output and then stands still."""
+
+    def __init__(self, argv, directory, core_filter=None, env=None):
+        self.directory = directory
+        self.stderr_path = os.path.join(directory, "stderr.txt")
+        clean = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"} if env is None else env
+        with open(self.stderr_path, "wb") as stderr:
+            self.process = subprocess.Popen(argv, cwd=directory, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=stderr, preexec_fn=allow_cores)
+        self.pid = self.process.pid
+        if core_filter is not None:
+            with open("/proc/%d/coredump_filter" % self.pid, "w") as file:
+                file.write("0x%x" % core_filter)
+
+    def wait_ready(self):
+        out = self.process.stdout.fileno()
+        if not select.select([out], [], [], START_SECONDS)[0] or os.read(out, 1) == b"":
+            raise RuntimeError("the target did not get ready: " + self.stderr()[-2000:])
+        self.wait_asleep()
+        return self
+
+    def wait_asleep(self):
+        asleep = 0
+        for _ in range(START_SECONDS * 100):
+            asleep = asleep + 1 if self.state() == "S" else 0
+            if asleep == 5:
+                return
+            time.sleep(0.01)
+        raise RuntimeError("the target does not come to rest")
+
+    def stderr(self):
+        with open(self.stderr_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def state(self):
+        with open("/proc/%d/stat" % self.pid) as file:
+            return file.read().rpartition(")")[2].split()[0]
+
+    def mapped_bytes(self):
+        """The sum of its mappings; those in the upper half ([vsyscall]) are the kernel's own and do not count."""
+        with open("/proc/%d/maps" % self.pid) as file:
+            ranges = [[int(x, 16) for x in line.split(None, 1)[0].split("-")] for line in file]
+        return sum(end - start for start, end in ranges if start < 1 << 63)
+
+    def gcore(self):
+        prefix = os.path.join(self.directory, "gcore")
+        run = subprocess.run(["gcore", "-o", prefix, str(self.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, timeout=RUN_SECONDS)
+        path = "%s.%d" % (prefix, self.pid)
+        if not os.path.exists(path):
+            raise RuntimeError("gcore failed: " + run.stdout.decode(errors="replace")[-1000:])
+        return path
+
+    def kernel_core(self):
+        """Ends the target; the kernel writes its core into the target's directory."""
+        os.kill(self.pid, signal.SIGABRT)
+        self.process.wait(timeout=RUN_SECONDS)
+        cores = glob.glob(os.path.join(self.directory, "core*"))
+        if len(cores) != 1:
+            raise RuntimeError("the kernel wrote no core")
+        return cores[0]
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def allow_cores():
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
+def why_no_gcore():
+    return None if shutil.which("gcore") else "gdb's gcore is not installed"
+
+
+def why_no_kernel_core():
+    with open("/proc/sys/kernel/core_pattern") as file:
+        pattern = file.read().strip()
+    if not pattern.startswith("core") or "/" in pattern:
+        return "kernel.core_pattern is '%s', not a plain name that begins with 'core'" % pattern
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        return "the hard limit of the core size is 0"
+    return None
+
+
+class TargetTest:
+    """To be mixed into a TestCase: temporary folders and targets that end with the test class."""
+
+    @classmethod
+    def temporary_directory(cls):
+        directory = tempfile.mkdtemp(prefix="heapcore-live-")
+        cls.addClassCleanup(shutil.rmtree, directory, True)
+        return directory
+
+    @classmethod
+    def start(cls, argv, core_filter=None, directory=None):
+        target = Target(argv, directory or cls.temporary_directory(), core_filter)
+        cls.addClassCleanup(target.stop)
+        return target
+
+    @classmethod
+    def start_python(cls, interpreter, program, core_filter=None):
+        """A program of testdata/programs that takes the folder for its truth as its first argument."""
+        directory = cls.temporary_directory()
+        argv = [interpreter.path, "-B", "-S", os.path.join(PROGRAMS, program), directory]
+        return cls.start(argv, core_filter, directory).wait_ready()
+
+
+# ---- heapcore --------------------------------------------------------------------------------------------------------
+
+class Answer:
+    def __init__(self, argv, status, stdout, stderr):
+        self.argv, self.status, self.stdout, self.stderr = argv, status, stdout, stderr
+
+    @property
+    def document(self):
+        try:
+            return json.loads(self.stdout)
+        except ValueError as error:
+            raise AssertionError("no JSON from %s: %s\n%s" % (self, error, self.stdout[:500])) from None
+
+    def __str__(self):
+        return "`heapcore %s` (status %s, stderr: %s)" % (" ".join(self.argv), self.status, self.stderr.strip()[-1000:] or "-")
+
+
+def binary():
+    path = os.environ.get("HEAPCORE")
+    if not path or not os.access(path, os.X_OK):
+        sys.exit("HEAPCORE must name the heapcore binary; it is %r" % path)
+    return os.path.abspath(path)
+
+
+def heapcore(*argv, binary_path=None, **popen):
+    run = subprocess.run([binary_path or binary(), *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, timeout=RUN_SECONDS, **popen)
+    return Answer(argv, run.returncode, run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace"))
+
+
+# ---- the JSON contract -----------------------------------------------------------------------------------------------
+
+ADDRESS = re.compile(r"0x(0|[1-9a-f][0-9a-f]*)$")
+COUNTED = {"count": int, "bytes": int}
+
+HEADER = {
+    "schema": int, "heapcore": str, "command": str,
+    "target": {"kind": re.compile("core$|pid$"), "path": (str, None), "pid": (int, None), "executable": (str, None),
+               "architecture": str, "python": (str, None), "libc": (str, None)},
+    "warnings": [{"code": str, "message": str, "address": (ADDRESS, None)}],
+}
+
+COMMANDS = {
+    "types": {"types": [{"module": str, "name": str, "address": ADDRESS, "count": int, "bytes": int}], "total": COUNTED},
+    "malloc": {
+        "located_by": (str, None),
+        "arenas": [{"address": ADDRESS, "main": bool, "heaps": int, "system_bytes": int, "max_system_bytes": int,
+                    "top_bytes": int, "in_use": COUNTED,
+                    "free": {"tcache": COUNTED, "fast": COUNTED, "unsorted": COUNTED, "small": COUNTED, "large": COUNTED}}],
+        "mmapped": COUNTED, "total": {}, "trim": {"releasable_bytes": (int, None)}},
+    "pymalloc": {
+        "arena_bytes": int, "pool_bytes": int,
+        "arenas": [{"address": ADDRESS, "pools": int, "free_pools": int, "blocks_in_use": int, "bytes_in_use": int}],
+        "classes": [{"block_bytes": int, "pools": int, "blocks_in_use": int, "blocks_free": int}],
+        "total": {"arenas": int, "bytes": int, "pools": int, "free_pools": int, "blocks_in_use": int, "bytes_in_use": int,
+                  "bytes_free": int, "bytes_overhead": int}},
+    "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
+               "total": {"mapped_bytes": int}},
+    "report": {},
+}
+
+OPTIONAL_KEYS = {"address"}  # of a warning: not every warning has a place
+
+
+def contract_errors(value, spec, path="document"):
+    """Every way in which `value` breaks `spec`; more keys than the contract names are welcome."""
+    if isinstance(spec, tuple):
+        alternatives = [contract_errors(value, s, path) for s in spec]
+        return [] if [] in alternatives else alternatives[0]
+    if spec is None:
+        return [] if value is None else ["%s is not null" % path]
+    if isinstance(spec, dict):
+        if not isinstance(value, dict):
+            return ["%s is not an object" % path]
+        errors = []
+        for key, inner in spec.items():
+            if key in value:
+                errors += contract_errors(value[key], inner, path + "." + key)
+            elif key not in OPTIONAL_KEYS or path.endswith("arenas[]"):
+                errors.append("%s.%s is missing" % (path, key))
+        return errors
+    if isinstance(spec, list):
+        if not isinstance(value, list):
+            return ["%s is not an array" % path]
+        return [e for item in value for e in contract_errors(item, spec[0], path + "[]")][:5]
+    if isinstance(spec, re.Pattern):
+        good = isinstance(value, str) and spec.match(value)
+        return [] if good else ["%s is %r, not %s" % (path, value, spec.pattern)]
+    if isinstance(value, bool) and spec is not bool or not isinstance(value, spec):
+        return ["%s is %r, not of type %s" % (path, value, spec.__name__)]
+    return []
+
+
+def check_contract(answer):
+    """The document of an answer that must have worked, its contract checked."""
+    if answer.status not in (0, 1):
+        raise AssertionError("%s did not answer" % answer)
+    document = answer.document
+    errors = contract_errors(document, HEADER)
+    if not errors:
+        errors = contract_errors(document, COMMANDS[document["command"]])
+    if errors:
+        raise AssertionError("%s breaks the contract: %s" % (answer, "; ".join(errors[:10])))
+    if (answer.status == 1) != bool(document["warnings"]):
+        raise AssertionError("%s: the status does not fit the warnings: %s" % (answer, document["warnings"][:3]))
+    return document
+
+
+# ---- truth -----------------------------------------------------------------------------------------------------------
+
+def rows_by_type(rows):
+    """{(module, name): (count, bytes)}; types of the same name are added up."""
+    table = {}
+    for row in rows:
+        key = row["module"], row["name"]
+        old = table.get(key, (0, 0))
+        table[key] = (old[0] + row["count"], old[1] + row.get("bytes", 0))
+    return table
+
+
+def differences(expected, actual, limit=12):
+    """Lines that say where two tables differ; none if they are equal."""
+    lines = ["%s: expected %s, got %s" % (".".join(map(str, key)) if isinstance(key, tuple) else key,
+                                          expected.get(key), actual.get(key))
+             for key in sorted(set(expected) | set(actual)) if expected.get(key) != actual.get(key)]
+    return lines if len(lines) <= limit else lines[:limit] + ["and %d more" % (len(lines) - limit)]
+
+
+def twice(text, end):
+    """The halves of a text that a target wrote twice in its final state; they must be the same."""
+    parts = [part.strip() for part in text.split(end) if part.strip()]
+    if len(parts) != 2 or parts[0] != parts[1]:
+        raise AssertionError("the target's state was not final: %d parts, or they differ" % len(parts))
+    return parts[0]
+
+
+def parse_debugmallocstats(text):
+    """sys._debugmallocstats() as numbers: {"classes": {block_bytes: (pools, in use, free)}, "arenas": ..., ...}."""
+    start = "Small block threshold"
+    text = twice(text[text.index(start):], start)
+    number = r"\s*=\s*([\d,]+)"
+
+    def total(pattern):
+        return int(re.search(pattern + number, text, re.M).group(1).replace(",", ""))
+
+    classes = {int(m[1]): (int(m[2]), int(m[3]), int(m[4]))
+               for m in re.finditer(r"^\s*(?:\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*$", text, re.M)}
+    arenas, arena_bytes = re.search(r"^(\d+) arenas \* (\d+) bytes/arena", text, re.M).groups()
+    free_pools, pool_bytes = re.search(r"^(\d+) unused pools \* (\d+) bytes", text, re.M).groups()
+    return {"classes": classes, "arenas": int(arenas), "arena_bytes": int(arena_bytes), "free_pools": int(free_pools),
+            "pool_bytes": int(pool_bytes), "bytes_in_use": total("^# bytes in allocated blocks"),
+            "bytes_free": total("^# bytes in available blocks"),
+            "bytes_overhead": sum(total("^# bytes lost to " + what)
+                                  for what in ("pool headers", "quantization", "arena alignment"))}
+
+
+MIN_LARGE_BYTES = 1024  # glibc's MIN_LARGE_SIZE on 64 bits
+FLAG_BITS = 15
+ARENA_OVERHEAD_BYTES = 4096  # more than a heap_info, a malloc_state and the closing fence of a heap
+
+
+def parse_malloc_info(text):
+    """malloc_info() as numbers. It adds the flag bits of a chunk's size field to the sizes of binned chunks, so byte sums of
+    bins are given as they stand, to be compared with `bin_bytes_agree`; top, fast and system bytes are exact."""
+    root = xml.etree.ElementTree.fromstring(twice(text, "</malloc>") + "</malloc>")
+    arenas = []
+    for heap in root.iter("heap"):
+        totals = {t.get("type"): (int(t.get("count")), int(t.get("size"))) for t in heap.findall("total")}
+        system = {s.get("type"): int(s.get("size")) for s in heap.findall("system")}
+        bins = {kind: [0, 0] for kind in ("fast", "unsorted", "small", "large")}
+        for item in heap.find("sizes") if heap.find("sizes") is not None else ():
+            largest, count, total = int(item.get("to")), int(item.get("count")), int(item.get("total"))
+            if item.tag == "unsorted":
+                kind = "unsorted"
+            elif largest & FLAG_BITS == 0:
+                kind = "fast"
+            else:
+                kind = "small" if largest & ~FLAG_BITS < MIN_LARGE_BYTES else "large"
+            bins[kind][0] += count
+            bins[kind][1] += total
+        binned_bytes = sum(bins[k][1] for k in ("unsorted", "small", "large"))
+        aspace = {a.get("type"): int(a.get("size")) for a in heap.findall("aspace")}
+        arenas.append({"system_bytes": system["current"], "max_system_bytes": system["max"],
+                       "heaps": aspace.get("subheaps", 1), "top_bytes": totals["rest"][1] - binned_bytes,
+                       "free": {k: tuple(v) for k, v in bins.items()}})
+    mmapped = root.find("total[@type='mmap']")
+    return {"arenas": arenas, "mmapped": (int(mmapped.get("count")), int(mmapped.get("size")))}
+
+
+def bin_bytes_agree(info_count, info_bytes, actual_bytes, is_main):
+    """Each binned chunk adds 1 (its PREV_INUSE bit), and outside the main arena 0 or 4 (NON_MAIN_ARENA) on top."""
+    extra = info_bytes - actual_bytes - info_count
+    return extra == 0 if is_main else 0 <= extra <= 4 * info_count and extra % 4 == 0
+
+
+def malloc_differences(truth, document):
+    """Where heapcore's malloc document differs from malloc_info, which counts the chunks of tcaches as in use."""
+    errors = []
+
+    def expect(what, expected, actual):
+        if expected != actual:
+            errors.append("%s: malloc_info says %s, heapcore %s" % (what, expected, actual))
+
+    expect("number of arenas", len(truth["arenas"]), len(document["arenas"]))
+    expect("mmapped (count, bytes)", truth["mmapped"], (document["mmapped"]["count"], document["mmapped"]["bytes"]))
+    for i, (info, arena) in enumerate(zip(truth["arenas"], document["arenas"])):
+        for key in ("system_bytes", "max_system_bytes", "top_bytes", "heaps"):
+            expect("arena %d, %s" % (i, key), info[key], arena[key])
+        free = arena["free"]
+        for kind, (count, total) in info["free"].items():
+            expect("arena %d, %s chunks" % (i, kind), count, free[kind]["count"])
+            agree = total == free[kind]["bytes"] if kind == "fast" else \
+                bin_bytes_agree(count, total, free[kind]["bytes"], arena["main"])
+            if not agree:
+                expect("arena %d, %s bytes (flag bits included)" % (i, kind), total, free[kind]["bytes"])
+        accounted = arena["in_use"]["bytes"] + arena["top_bytes"] + sum(kind["bytes"] for kind in free.values())
+        overhead = info["system_bytes"] - accounted
+        if arena["main"]:
+            expect("arena %d, bytes in no chunk" % i, 0, overhead)
+        elif not 0 < overhead <= arena["heaps"] * ARENA_OVERHEAD_BYTES:
+            errors.append("arena %d: %d bytes are in no chunk" % (i, overhead))
+    return errors

@@ -1,0 +1,187 @@
+"""A CPython process of known content, and heapcore's account of it: live, from gcore, and from the kernel's cores."""
+
+import json
+import os
+
+import harness
+
+QUESTIONS = {"types": ["types"], "tracked": ["types", "--tracked"], "pymalloc": ["pymalloc"], "malloc": ["malloc"],
+             "ledger": ["ledger"]}
+
+# The program counts while its final state already stands (see zoo.py), so nothing is perturbed. Where a version of the
+# interpreter makes that impossible, the types and the number of objects that counting may change belong here.
+TRACKED_ALLOWANCE = {}
+
+
+class View:
+    """One process seen one way: what heapcore answered, and what must be true of it."""
+
+    def __init__(self, label, target_arguments, truth, mapped_bytes):
+        self.label = label
+        self.truth = truth
+        self.mapped_bytes = mapped_bytes
+        self.answers = {name: harness.heapcore(*words, *target_arguments, "--json")
+                        for name, words in QUESTIONS.items()}
+
+    def document(self, name):
+        return harness.check_contract(self.answers[name])
+
+
+def read_truth(target):
+    truth = {"pymalloc": harness.parse_debugmallocstats(target.stderr())}
+    with open(os.path.join(target.directory, "truth.json")) as file:
+        truth.update(json.load(file))
+    path = os.path.join(target.directory, "malloc_info.xml")
+    if os.path.exists(path):
+        with open(path) as file:
+            truth["malloc"] = harness.parse_malloc_info(file.read())
+    else:
+        harness.skipped("malloc_info of the zoo", "its interpreter has no ctypes")
+    return truth
+
+
+@harness.for_each_interpreter
+class Zoo(harness.TargetTest):
+    interpreter = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.views = []
+        first = cls.start_python(cls.interpreter, "zoo.py", harness.KERNEL_FILTERS[0])
+        truth = read_truth(first)
+        cls.views.append(View("live", ["--pid", str(first.pid)], truth, first.mapped_bytes()))
+        if harness.why_no_gcore():
+            harness.skipped("gcore of the zoo", harness.why_no_gcore())
+        else:
+            core = first.gcore()
+            cls.views.append(View("gcore", [core], truth, harness.elf.core_mapped_bytes(core)))
+        if harness.why_no_kernel_core():
+            harness.skipped("kernel cores of the zoo", harness.why_no_kernel_core())
+            return
+        cls.add_kernel_view(first, truth, harness.KERNEL_FILTERS[0])
+        cls.same_process = list(cls.views)
+        for core_filter in harness.KERNEL_FILTERS[1:]:
+            target = cls.start_python(cls.interpreter, "zoo.py", core_filter)
+            cls.add_kernel_view(target, read_truth(target), core_filter)
+
+    @classmethod
+    def add_kernel_view(cls, target, truth, core_filter):
+        core = target.kernel_core()
+        cls.views.append(View("kernel core, filter 0x%x" % core_filter, [core], truth, harness.elf.core_mapped_bytes(core)))
+
+    def each_view(self, question):
+        for view in self.views:
+            with self.subTest(view.label):
+                yield view, view.document(question)
+
+    def assert_equal_tables(self, expected, actual, message=""):
+        lines = harness.differences(expected, actual)
+        if lines:
+            self.fail(message + "\n  " + "\n  ".join(lines))
+
+    def test_live_answers_are_complete(self):
+        for name, answer in self.views[0].answers.items():
+            with self.subTest(name):
+                self.assertEqual(answer.status, 0, str(answer))
+
+    def test_target_is_described(self):
+        for view, document in self.each_view("types"):
+            target = document["target"]
+            self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
+            self.assertEqual(target["kind"], "pid" if view.label == "live" else "core")
+            self.assertRegex(target["libc"], r"^glibc \d+\.\d+")
+
+    def test_user_types_exactly(self):
+        for view, document in self.each_view("types"):
+            table = harness.rows_by_type(document["types"])
+            expected = {(u["module"], u["name"]): u["count"] for u in view.truth["user_types"]}
+            actual = {key: count for key, (count, _) in table.items() if key in expected or key[0] == "__main__"}
+            metaclass = ("__main__", "Meta")
+            self.assertIn(metaclass, expected)
+            self.assert_equal_tables(expected, actual)
+
+    def test_user_types_bytes(self):
+        for view, document in self.each_view("types"):
+            reachable = harness.rows_by_type(view.truth["reachable"])
+            names = {(u["module"], u["name"]) for u in view.truth["user_types"]}
+            table = harness.rows_by_type(document["types"])
+            self.assert_equal_tables({n: reachable[n] for n in names}, {n: table.get(n) for n in names}, "(count, bytes)")
+
+    def test_tracked_counts(self):
+        for view, document in self.each_view("tracked"):
+            expected = {k: v[0] for k, v in harness.rows_by_type(view.truth["tracked"]).items()}
+            actual = {k: v[0] for k, v in harness.rows_by_type(document["types"]).items()}
+            for key, allowed in TRACKED_ALLOWANCE.items():
+                if abs(expected.get(key, 0) - actual.get(key, 0)) <= allowed:
+                    expected[key] = actual.get(key)
+            self.assert_equal_tables(expected, actual)
+
+    def test_tracked_bytes(self):
+        for view, document in self.each_view("tracked"):
+            expected = harness.rows_by_type(view.truth["tracked"])
+            actual = harness.rows_by_type(document["types"])
+            same_count = [k for k in expected if expected[k][0] == actual.get(k, (None,))[0]]
+            self.assert_equal_tables({k: expected[k] for k in same_count}, {k: actual[k] for k in same_count}, "(count, bytes)")
+
+    def test_untracked_objects_are_found(self):
+        """Whatever can be reached is alive and must be counted; what else is alive is little."""
+        for view, document in self.each_view("types"):
+            reachable = harness.rows_by_type(view.truth["reachable"])
+            table = harness.rows_by_type(document["types"])
+            missing = {k: v[0] for k, v in reachable.items() if table.get(k, (0, 0))[0] < v[0]}
+            self.assert_equal_tables(missing, {k: table.get(k, (0, 0))[0] for k in missing}, "fewer than can be reached")
+            many = {k: v[0] for k, v in table.items() if v[0] > reachable.get(k, (0, 0))[0] * 1.05 + 400}
+            self.assert_equal_tables({k: reachable.get(k, (0, 0))[0] for k in many}, many, "many more than can be reached")
+
+    def test_totals_add_up(self):
+        for question in ("types", "tracked"):
+            for _, document in self.each_view(question):
+                for column in ("count", "bytes"):
+                    self.assertEqual(document["total"][column], sum(row[column] for row in document["types"]))
+
+    def test_pymalloc_exactly(self):
+        for view, document in self.each_view("pymalloc"):
+            truth, total = view.truth["pymalloc"], document["total"]
+            classes = {c["block_bytes"]: (c["pools"], c["blocks_in_use"], c["blocks_free"])
+                       for c in document["classes"] if c["pools"]}
+            self.assert_equal_tables(truth["classes"], classes, "(pools, in use, free) by block size")
+            self.assertEqual(document["arena_bytes"], truth["arena_bytes"])
+            self.assertEqual(document["pool_bytes"], truth["pool_bytes"])
+            self.assertEqual(len(document["arenas"]), truth["arenas"])
+            expected = {"arenas": truth["arenas"], "bytes": truth["arenas"] * truth["arena_bytes"],
+                        "free_pools": truth["free_pools"], "bytes_in_use": truth["bytes_in_use"],
+                        "bytes_free": truth["bytes_free"], "bytes_overhead": truth["bytes_overhead"],
+                        "blocks_in_use": sum(c[1] for c in truth["classes"].values())}
+            self.assert_equal_tables(expected, {k: total[k] for k in expected})
+            for column in ("blocks_in_use", "bytes_in_use", "free_pools"):
+                self.assertEqual(sum(a[column] for a in document["arenas"]), total[column], column)
+
+    def test_malloc_exactly(self):
+        for view, document in self.each_view("malloc"):
+            if "malloc" in view.truth:
+                errors = harness.malloc_differences(view.truth["malloc"], document)
+                self.assertEqual(errors, [], "\n  ".join(errors))
+
+    def test_ledger_adds_up(self):
+        for view, document in self.each_view("ledger"):
+            total = document["total"]["mapped_bytes"]
+            self.assertEqual(total, sum(row["bytes"] for row in document["ledger"]))
+            self.assertEqual(total, view.mapped_bytes)
+            for row in document["ledger"]:
+                self.assertLessEqual(row["not_dumped_bytes"], row["bytes"])
+
+    def test_core_and_live_agree(self):
+        live = self.views[0]
+        for view in getattr(self, "same_process", self.views)[1:]:
+            for name in ("types", "tracked", "pymalloc", "malloc"):
+                with self.subTest("%s, %s" % (view.label, name)):
+                    one, other = live.document(name), view.document(name)
+                    for key in harness.COMMANDS[one["command"]]:
+                        if key == "types":
+                            self.assert_equal_tables(harness.rows_by_type(one[key]), harness.rows_by_type(other[key]))
+                        elif key != "located_by":
+                            self.assertEqual(one[key], other[key], key)
+
+
+if __name__ == "__main__":
+    harness.main()
