@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 namespace heapcore {
 namespace {
@@ -48,7 +49,7 @@ std::vector<std::byte> build_id_in_notes(std::span<const std::byte> notes) {
 // libdwfl's view of the file, opened when the first symbol is asked for.
 struct ElfFile::Symbols {
   Dwfl* dwfl = nullptr;
-  Dwfl_Module* module = nullptr;
+  std::unordered_map<std::string_view, AddrRange> by_name;  // the names are libdwfl's; of equal names the first
   char* debuginfo_path = nullptr;  // null: libdwfl's default, below /usr/lib/debug
   Dwfl_Callbacks callbacks{};
 
@@ -122,35 +123,37 @@ std::optional<AddrRange> ElfFile::section(std::string_view name) const {
   return std::nullopt;
 }
 
-std::optional<AddrRange> ElfFile::symbol(std::string_view name) {
-  if (symbols_ == nullptr) {
-    symbols_ = std::make_unique<Symbols>();
-    // Not dwfl_standard_find_debuginfo: that one may ask a debuginfod server, and heapcore never uses the network.
-    symbols_->callbacks.find_debuginfo = dwfl_build_id_find_debuginfo;
-    symbols_->callbacks.section_address = dwfl_offline_section_address;
-    symbols_->callbacks.debuginfo_path = &symbols_->debuginfo_path;
-    symbols_->dwfl = dwfl_begin(&symbols_->callbacks);
-    if (symbols_->dwfl == nullptr) return std::nullopt;
-    const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return std::nullopt;
-    // Base 0, with p_vaddr added: addresses come out as the file has them. libdwfl owns fd if it succeeds.
-    symbols_->module = dwfl_report_elf(symbols_->dwfl, path_.c_str(), path_.c_str(), fd, 0, true);
-    if (symbols_->module == nullptr) ::close(fd);
-    dwfl_report_end(symbols_->dwfl, nullptr, nullptr);
-  }
-  if (symbols_->module == nullptr) return std::nullopt;
-  const int count = dwfl_module_getsymtab(symbols_->module);
+void ElfFile::read_symbols() {
+  symbols_ = std::make_unique<Symbols>();
+  // Not dwfl_standard_find_debuginfo: that one may ask a debuginfod server, and heapcore never uses the network.
+  symbols_->callbacks.find_debuginfo = dwfl_build_id_find_debuginfo;
+  symbols_->callbacks.section_address = dwfl_offline_section_address;
+  symbols_->callbacks.debuginfo_path = &symbols_->debuginfo_path;
+  symbols_->dwfl = dwfl_begin(&symbols_->callbacks);
+  const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (symbols_->dwfl == nullptr || fd < 0) return;
+  // Base 0, with p_vaddr added: addresses come out as the file has them. libdwfl owns fd if it succeeds.
+  Dwfl_Module* module = dwfl_report_elf(symbols_->dwfl, path_.c_str(), path_.c_str(), fd, 0, true);
+  if (module == nullptr) ::close(fd);
+  dwfl_report_end(symbols_->dwfl, nullptr, nullptr);
+  const int count = module == nullptr ? 0 : dwfl_module_getsymtab(module);
   for (int i = 0; i < count; ++i) {
     GElf_Sym symbol;
     GElf_Addr address = 0;
     GElf_Word section = 0;
-    const char* text = dwfl_module_getsym_info(symbols_->module, i, &symbol, &address, &section, nullptr, nullptr);
-    if (text == nullptr || name != text) continue;
+    const char* name = dwfl_module_getsym_info(module, i, &symbol, &address, &section, nullptr, nullptr);
     const int type = GELF_ST_TYPE(symbol.st_info);
-    if (section == SHN_UNDEF || (type != STT_OBJECT && type != STT_FUNC && type != STT_NOTYPE)) continue;
-    return AddrRange{address, address + symbol.st_size};
+    if (name == nullptr || section == SHN_UNDEF) continue;
+    if (type != STT_OBJECT && type != STT_FUNC && type != STT_NOTYPE) continue;
+    symbols_->by_name.emplace(name, AddrRange{address, address + symbol.st_size});
   }
-  return std::nullopt;
+}
+
+std::optional<AddrRange> ElfFile::symbol(std::string_view name) {
+  if (symbols_ == nullptr) read_symbols();
+  const auto found = symbols_->by_name.find(name);
+  if (found == symbols_->by_name.end()) return std::nullopt;
+  return found->second;
 }
 
 }  // namespace heapcore

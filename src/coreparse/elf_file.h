@@ -58,6 +58,7 @@ class ElfFile {
   struct Symbols;
   ElfFile() = default;
   Status read_headers(std::uint16_t machine);
+  void read_symbols();
 
   std::string path_;
   Image image_;

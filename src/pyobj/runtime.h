@@ -1,0 +1,52 @@
+// Where a CPython runtime lies in the target: which version it is, its interpreters, its types' anchor, obmalloc's arenas.
+//
+// Everything found is verified before it is trusted: `type` is its own type and is called "type", interpreters' thread lists
+// point back, collector lists close, arenas' pools carry their arena's index. What fails is refused with a finding, and the
+// other parts still answer.
+//
+// Does not: decode objects or read pools (obmalloc.h, census in analysis).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coreparse/snapshot.h"
+#include "pyobj/py_traits.h"
+
+namespace heapcore {
+
+struct Interpreter {
+  Addr address = 0;
+  std::int64_t id = 0;
+  bool gc_enabled = false;
+  bool gc_collecting = false;  // the snapshot was taken inside a collection
+};
+
+// obmalloc's table of arena_objects.
+struct ArenaTable {
+  Addr address = 0;
+  std::uint32_t count = 0;  // maxarenas
+  std::string located_by;   // "symbol arenas", "code of _Py_GetAllocatedBlocks", "structure"
+};
+
+struct PyRuntime {
+  PyTraits traits;
+  std::string module_path;  // the file that holds the interpreter: the executable or libpython
+  std::string located_by;   // how the runtime was found
+  Addr type_type = 0;       // &PyType_Type
+  std::vector<Interpreter> interpreters;
+  std::optional<ArenaTable> arenas;  // nothing: obmalloc was not found
+};
+
+// What there is of Python in a process.
+struct PythonState {
+  // "3.11.7"; empty in a process with no Python in it. May be set although `runtime` is not: a version that heapcore
+  // cannot read, or a runtime that did not verify; findings say which.
+  std::string version;
+  std::optional<PyRuntime> runtime;
+};
+
+PythonState find_python(const Snapshot& snapshot, Findings& findings);
+
+}  // namespace heapcore

@@ -1,0 +1,130 @@
+#include "pyobj/strings.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace heapcore {
+namespace {
+
+// PyASCIIObject.state (3.11; the same bits to 3.15):
+//   bit  0-1 interned | 2-4 kind (bytes a character) | 5 compact | 6 ascii | 7 ready or statically allocated
+struct StrState {
+  unsigned kind;
+  bool compact;
+  bool ascii;
+};
+
+StrState unpack_state(std::uint32_t word) { return {word >> 2 & 7, (word >> 5 & 1) != 0, (word >> 6 & 1) != 0}; }
+
+void append_utf8(std::string& out, std::uint32_t c) {
+  if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) c = 0xfffd;
+  if (c < 0x80) {
+    out += static_cast<char>(c);
+  } else if (c < 0x800) {
+    out += static_cast<char>(0xc0 | c >> 6);
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  } else if (c < 0x10000) {
+    out += static_cast<char>(0xe0 | c >> 12);
+    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  } else {
+    out += static_cast<char>(0xf0 | c >> 18);
+    out += static_cast<char>(0x80 | (c >> 12 & 0x3f));
+    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
+    out += static_cast<char>(0x80 | (c & 0x3f));
+  }
+}
+
+std::uint32_t code_point(std::span<const std::byte> bytes, std::uint64_t index, unsigned kind) {
+  std::uint32_t c = 0;
+  std::memcpy(&c, bytes.data() + index * kind, kind);
+  return c;
+}
+
+}  // namespace
+
+std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
+  switch (traits.pre_header) {
+    case PreHeader::kNone: return 0;
+    case PreHeader::kManagedDict: return (tp_flags & tp_flag::kManagedDict) != 0 ? 16 : 0;
+    case PreHeader::kManagedDictOrWeakref:
+      return (tp_flags & (tp_flag::kManagedDict | tp_flag::kManagedWeakref)) != 0 ? 16 : 0;
+  }
+  return 0;
+}
+
+std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length) {
+  const PyLayout& layout = *traits.layout;
+  Addr type = 0;
+  std::uint64_t flags = 0;
+  if (!reader.try_load(address + layout.PyObject.ob_type.offset, type) ||
+      !reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) || (flags & tp_flag::kUnicodeSubclass) == 0) {
+    return std::nullopt;
+  }
+  std::uint64_t length = 0;
+  std::uint32_t word = 0;
+  if (!reader.try_load(address + layout.PyASCIIObject.length.offset, length) || length > max_length ||
+      !reader.try_load(address + layout.PyASCIIObject.state.offset, word)) {
+    return std::nullopt;
+  }
+  const StrState state = unpack_state(word);
+  if (state.kind != 1 && state.kind != 2 && state.kind != 4) return std::nullopt;
+  Addr data = address + (state.ascii ? layout.PyASCIIObject.size_bytes : layout.PyCompactUnicodeObject.size_bytes);
+  if (!state.compact && !reader.try_load(address + layout.PyUnicodeObject.data.offset, data)) return std::nullopt;
+  if (length == 0) return std::string();
+  const std::span<const std::byte> bytes = reader.span(data, length * state.kind);
+  if (bytes.empty()) return std::nullopt;
+  std::string text;
+  text.reserve(length);
+  for (std::uint64_t i = 0; i < length; ++i) append_utf8(text, code_point(bytes, i, state.kind));
+  return text;
+}
+
+std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, Addr address) {
+  const auto& fields = traits.layout->PyDictKeysObject;
+  const std::span<const std::byte> bytes = reader.span(address, fields.size_bytes);
+  if (bytes.empty()) return std::nullopt;
+  DictKeys keys;
+  const auto byte_at = [&](const Field& field) { return std::to_integer<unsigned>(bytes[field.offset]); };
+  const unsigned log2_size = byte_at(fields.dk_log2_size);
+  const unsigned log2_index_bytes = byte_at(fields.dk_log2_index_bytes);
+  const unsigned kind = byte_at(fields.dk_kind);
+  std::memcpy(&keys.refcnt, bytes.data() + fields.dk_refcnt.offset, 8);
+  std::memcpy(&keys.usable, bytes.data() + fields.dk_usable.offset, 8);
+  std::memcpy(&keys.nentries, bytes.data() + fields.dk_nentries.offset, 8);
+  // dk_kind: 0 general {hash, key, value}, 1 unicode and 2 split {key, value} (Include/internal/pycore_dict.h, 3.11).
+  if (log2_size > 48 || log2_index_bytes > 51 || log2_index_bytes < log2_size || kind > 2) return std::nullopt;
+  keys.entry_bytes = kind == 0 ? 24 : 16;
+  keys.key_offset = kind == 0 ? 8 : 0;
+  keys.value_offset = keys.key_offset + 8;
+  keys.entries_offset = fields.dk_indices.offset + (std::uint64_t{1} << log2_index_bytes);
+  keys.capacity = (std::uint64_t{1} << log2_size) * 2 / 3;  // USABLE_FRACTION
+  keys.size_bytes = keys.entries_offset + keys.capacity * keys.entry_bytes;
+  if (keys.nentries > keys.capacity || keys.usable > keys.capacity) return std::nullopt;
+  return keys;
+}
+
+std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key) {
+  const auto& fields = traits.layout->PyDictObject;
+  Addr keys_address = 0;
+  Addr values = 0;
+  if (!reader.try_load(address + fields.ma_keys.offset, keys_address) ||
+      !reader.try_load(address + fields.ma_values.offset, values)) {
+    return std::nullopt;
+  }
+  const std::optional<DictKeys> keys = read_dict_keys(reader, traits, keys_address);
+  if (!keys) return std::nullopt;
+  for (std::uint64_t i = 0; i < keys->nentries; ++i) {
+    const Addr entry = keys_address + keys->entries_offset + i * keys->entry_bytes;
+    Addr key_address = 0;
+    Addr value = 0;
+    if (!reader.try_load(entry + keys->key_offset, key_address)) return std::nullopt;
+    if (key_address == 0) continue;
+    const Addr value_at = values != 0 ? values + i * 8 : entry + keys->value_offset;
+    if (!reader.try_load(value_at, value) || value == 0) continue;
+    if (decode_str(reader, traits, key_address, key.size()) == key) return value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace heapcore

@@ -1,0 +1,40 @@
+// Reading str objects and dict entries by name: what naming types and modules needs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "coreparse/address_space.h"
+#include "pyobj/py_traits.h"
+
+namespace heapcore {
+
+// Bytes between PyGC_Head's start and the allocation's, for a type with these tp_flags.
+std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags);
+
+// The text of the str at `address` as UTF-8, of at most max_length code points; nothing if no such str is there.
+// Lone surrogates come out as U+FFFD.
+std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length);
+
+// The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small dicts.
+std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key);
+
+// Where a keys table keeps its entries.
+struct DictKeys {
+  std::uint64_t entries_offset = 0;  // from the start of the keys object
+  std::uint64_t entry_bytes = 0;
+  std::uint64_t key_offset = 0;  // in an entry
+  std::uint64_t value_offset = 0;
+  std::uint64_t nentries = 0;  // used so far, deleted ones too
+  std::uint64_t usable = 0;    // still free
+  std::uint64_t capacity = 0;  // entries the table has room for
+  std::int64_t refcnt = 0;     // of the keys object; more than 1 if shared
+  std::uint64_t size_bytes = 0;
+};
+
+// Decodes the PyDictKeysObject at `address`; nothing if it does not add up.
+std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, Addr address);
+
+}  // namespace heapcore

@@ -1,0 +1,217 @@
+#include "pyobj/types.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "pyobj/strings.h"
+
+namespace heapcore {
+namespace {
+
+constexpr int kMaxMetatypeDepth = 8;
+constexpr int kMaxBaseDepth = 64;
+// No type's fixed part is larger; a larger one is not a type, or a damaged one.
+constexpr std::uint64_t kMaxBasicSize = 1 << 20;
+constexpr std::size_t kMaxNameBytes = 512;
+
+// Static types that interpreters export, and their tp_name: needed where the snapshot lacks the text (Include/cpython/*.h).
+constexpr std::pair<const char*, const char*> kExportedTypes[] = {
+    {"PyType_Type", "type"},
+    {"PyBaseObject_Type", "object"},
+    {"PyLong_Type", "int"},
+    {"PyBool_Type", "bool"},
+    {"PyFloat_Type", "float"},
+    {"PyComplex_Type", "complex"},
+    {"PyUnicode_Type", "str"},
+    {"PyBytes_Type", "bytes"},
+    {"PyByteArray_Type", "bytearray"},
+    {"PyTuple_Type", "tuple"},
+    {"PyList_Type", "list"},
+    {"PyDict_Type", "dict"},
+    {"PySet_Type", "set"},
+    {"PyFrozenSet_Type", "frozenset"},
+    {"PySlice_Type", "slice"},
+    {"PyModule_Type", "module"},
+    {"PyFunction_Type", "function"},
+    {"PyMethod_Type", "method"},
+    {"PyCFunction_Type", "builtin_function_or_method"},
+    {"PyCode_Type", "code"},
+    {"PyFrame_Type", "frame"},
+    {"PyGen_Type", "generator"},
+    {"PyCoro_Type", "coroutine"},
+    {"PyAsyncGen_Type", "async_generator"},
+    {"PyCell_Type", "cell"},
+    {"PyProperty_Type", "property"},
+    {"PyStaticMethod_Type", "staticmethod"},
+    {"PyClassMethod_Type", "classmethod"},
+    {"PyMethodDescr_Type", "method_descriptor"},
+    {"PyMemberDescr_Type", "member_descriptor"},
+    {"PyGetSetDescr_Type", "getset_descriptor"},
+    {"PyWrapperDescr_Type", "wrapper_descriptor"},
+    {"PyClassMethodDescr_Type", "classmethod_descriptor"},
+    {"PyMemoryView_Type", "memoryview"},
+    {"PyCapsule_Type", "PyCapsule"},
+    {"PyTraceBack_Type", "traceback"},
+    {"PyDictProxy_Type", "mappingproxy"},
+    {"PyODict_Type", "collections.OrderedDict"},
+    {"_PyWeakref_RefType", "weakref"},
+};
+
+// "collections.deque" -> {"collections", "deque"}; a name without a dot belongs to builtins.
+void split_tp_name(const std::string& tp_name, TypeInfo& info) {
+  const std::size_t dot = tp_name.rfind('.');
+  info.module = dot == std::string::npos ? "builtins" : tp_name.substr(0, dot);
+  info.name = dot == std::string::npos ? tp_name : tp_name.substr(dot + 1);
+}
+
+}  // namespace
+
+TypeTable::TypeTable(const Snapshot& snapshot, const PyRuntime& runtime)
+    : snapshot_(snapshot), runtime_(runtime), layout_(*runtime.traits.layout) {
+  for (const Module& module : snapshot.modules) {
+    if (module.path != runtime.module_path) continue;
+    for (const auto& [symbol_name, tp_name] : kExportedTypes) {
+      if (const auto symbol = module.symbol(symbol_name, snapshot.space)) exported_names_[symbol->address] = tp_name;
+    }
+  }
+}
+
+std::size_t TypeTable::unnamed() const {
+  return static_cast<std::size_t>(
+      std::count_if(infos_.begin(), infos_.end(), [](const TypeInfo& info) { return info.name.starts_with('<'); }));
+}
+
+TypeBrief TypeTable::classify(Addr address) {
+  TypeBrief brief;
+  brief.address = address;
+  Reader reader(snapshot_.space);
+  // Most words asked about are no addresses at all; those need no lock.
+  if (!is_aligned(address, 8) || !is_type(reader, address, 0)) return brief;
+  const std::lock_guard lock(mutex_);
+  const auto [entry, is_new] = ids_.try_emplace(address, static_cast<TypeId>(infos_.size()));
+  if (is_new) infos_.push_back(read(reader, address));
+  const TypeInfo& info = infos_[entry->second];
+  brief.id = entry->second;
+  brief.header_bytes = info.header_bytes;
+  brief.basicsize = static_cast<std::uint32_t>(info.basicsize);
+  brief.itemsize = static_cast<std::uint32_t>(info.itemsize);
+  brief.size_rule = info.size_rule;
+  return brief;
+}
+
+// A type is what has a metatype for its type: `type` itself, or a ready subclass of it (TYPE_SUBCLASS) that is in turn a type.
+bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
+  if (address == runtime_.type_type) return true;
+  if (depth > kMaxMetatypeDepth || address < 4096) return false;
+  const std::span<const std::byte> bytes = reader.span(address, layout_.PyTypeObject.size_bytes);
+  if (bytes.empty()) return false;
+  const auto word = [&](const Field& field) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + field.offset, sizeof value);
+    return value;
+  };
+  const auto& fields = layout_.PyTypeObject;
+  const std::uint64_t flags = word(fields.tp_flags);
+  const std::uint64_t basicsize = word(fields.tp_basicsize);
+  if ((flags & tp_flag::kReady) == 0 || basicsize < layout_.PyObject.size_bytes || basicsize > kMaxBasicSize ||
+      word(fields.tp_itemsize) > kMaxBasicSize || static_cast<std::int64_t>(word(layout_.PyObject.ob_refcnt)) <= 0) {
+    return false;
+  }
+  const Addr metatype = word(layout_.PyObject.ob_type);
+  if (metatype == runtime_.type_type) return true;
+  if (metatype == address || !is_aligned(metatype, 8) || !is_type(reader, metatype, depth + 1)) return false;
+  std::uint64_t metatype_flags = 0;
+  return reader.try_load(metatype + fields.tp_flags.offset, metatype_flags) &&
+         (metatype_flags & tp_flag::kTypeSubclass) != 0;
+}
+
+TypeInfo TypeTable::read(Reader& reader, Addr address) {
+  const auto& fields = layout_.PyTypeObject;
+  TypeInfo info;
+  info.address = address;
+  reader.try_load(address + fields.tp_flags.offset, info.flags);
+  reader.try_load(address + fields.tp_basicsize.offset, info.basicsize);
+  reader.try_load(address + fields.tp_itemsize.offset, info.itemsize);
+  info.is_heap_type = (info.flags & tp_flag::kHeapType) != 0;
+  if ((info.flags & tp_flag::kHaveGc) != 0) {
+    info.header_bytes = runtime_.traits.gc_head_bytes() + pre_header_bytes(runtime_.traits, info.flags);
+  }
+  read_name(reader, info);
+  info.size_rule = size_rule_of(reader, info);
+  return info;
+}
+
+std::optional<std::string> TypeTable::tp_name(Reader& reader, Addr address) {
+  Addr name = 0;
+  if (reader.try_load(address + layout_.PyTypeObject.tp_name.offset, name)) {
+    std::optional<std::string> text = reader.c_string(name, kMaxNameBytes);
+    if (text && !text->empty()) return text;
+  }
+  const auto exported = exported_names_.find(address);
+  if (exported != exported_names_.end()) return exported->second;
+  return std::nullopt;
+}
+
+void TypeTable::read_name(Reader& reader, TypeInfo& info) {
+  const std::optional<std::string> text = tp_name(reader, info.address);
+  if (text) {
+    split_tp_name(*text, info);
+  } else {
+    info.name = fmt::format("<type at {:#x}>", info.address);
+  }
+  if (!info.is_heap_type) return;
+  // A heap type's own words come first: __qualname__, and __module__ in its dict.
+  Addr qualname = 0;
+  if (reader.try_load(info.address + layout_.PyHeapTypeObject.ht_qualname.offset, qualname)) {
+    if (const auto decoded = decode_str(reader, runtime_.traits, qualname, kMaxNameBytes)) info.name = *decoded;
+  }
+  Addr dict = 0;
+  if (!reader.try_load(info.address + layout_.PyTypeObject.tp_dict.offset, dict)) return;
+  const std::optional<Addr> module = dict_get(reader, runtime_.traits, dict, "__module__");
+  if (!module) return;
+  // A property or another descriptor may stand there; then tp_name's word is as good as any.
+  if (const auto decoded = decode_str(reader, runtime_.traits, *module, kMaxNameBytes)) info.module = *decoded;
+}
+
+// The nearest base with a __sizeof__ of its own decides. Flags tell for the types that have one; the rest are told by name.
+SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
+  static constexpr std::pair<std::uint64_t, SizeRule> kByFlag[] = {
+      {tp_flag::kTypeSubclass, SizeRule::kType}, {tp_flag::kLongSubclass, SizeRule::kInt},
+      {tp_flag::kUnicodeSubclass, SizeRule::kStr}, {tp_flag::kListSubclass, SizeRule::kList},
+  };
+  static constexpr std::pair<std::string_view, SizeRule> kByName[] = {
+      {"set", SizeRule::kSet},
+      {"frozenset", SizeRule::kSet},
+      {"collections.deque", SizeRule::kDeque},
+      {"bytearray", SizeRule::kByteArray},
+      {"collections.OrderedDict", SizeRule::kOrderedDict},
+      {"code", SizeRule::kCode},
+      {"frame", SizeRule::kFrame},
+      {"generator", SizeRule::kGenerator},
+      {"coroutine", SizeRule::kGenerator},
+      {"async_generator", SizeRule::kGenerator},
+  };
+  for (const auto& [flag, rule] : kByFlag) {
+    if ((info.flags & flag) != 0) return rule;
+  }
+  Addr at = info.address;
+  for (int depth = 0; at != 0 && depth < kMaxBaseDepth; ++depth) {
+    std::uint64_t flags = 0;
+    if (!reader.try_load(at + layout_.PyTypeObject.tp_flags.offset, flags)) break;
+    const std::optional<std::string> name = tp_name(reader, at);
+    // A Python class called "set" is a heap type with a bare name; extension modules' heap types have a dotted one.
+    const bool own_name = (flags & tp_flag::kHeapType) == 0 || (name && name->find('.') != std::string::npos);
+    if (name && own_name) {
+      for (const auto& [known, rule] : kByName) {
+        if (*name == known) return rule;
+      }
+    }
+    if (!reader.try_load(at + layout_.PyTypeObject.tp_base.offset, at)) break;
+  }
+  if ((info.flags & tp_flag::kDictSubclass) != 0) return SizeRule::kDict;
+  return info.itemsize == 0 ? SizeRule::kFixed : SizeRule::kVar;
+}
+
+}  // namespace heapcore

@@ -1,0 +1,116 @@
+// The types of the target, each looked at once: is this address a type at all, what is it called, how are its instances
+// laid out and measured.
+//
+// Shared by all threads of a sweep through TypeCache, which answers nearly all questions without locking. TypeIds depend on the
+// order in which threads meet types; nothing that is printed may depend on them.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "coreparse/snapshot.h"
+#include "pyobj/runtime.h"
+
+namespace heapcore {
+
+using TypeId = std::uint32_t;
+inline constexpr TypeId kNoType = ~TypeId{0};
+
+// How sys.getsizeof measures an instance: which __sizeof__ the type has or inherits.
+enum class SizeRule : std::uint8_t {
+  kFixed,      // tp_basicsize
+  kVar,        // tp_basicsize + |ob_size| * tp_itemsize
+  kInt,
+  kStr,
+  kList,
+  kDict,
+  kOrderedDict,
+  kSet,
+  kDeque,
+  kByteArray,
+  kType,
+  kCode,
+  kFrame,
+  kGenerator,  // coroutines and async generators too
+};
+
+struct TypeInfo {
+  Addr address = 0;
+  std::string module;  // "builtins", "__main__"; empty where the snapshot does not say
+  std::string name;    // __qualname__; "<type at 0x...>" where the snapshot does not say
+  bool is_heap_type = false;
+  std::uint64_t flags = 0;  // tp_flags
+  std::uint64_t basicsize = 0;
+  std::uint64_t itemsize = 0;
+  std::uint32_t header_bytes = 0;  // before the object: PyGC_Head and pre-header; 0 if it has none
+  SizeRule size_rule = SizeRule::kFixed;
+
+  bool has_gc() const { return header_bytes != 0; }
+};
+
+// What a sweep needs of a type for each object; 32 bytes, kept in the sweep's own cache.
+struct TypeBrief {
+  Addr address = 0;
+  TypeId id = kNoType;  // kNoType: no type is there
+  std::uint32_t header_bytes = 0;
+  std::uint32_t basicsize = 0;
+  std::uint32_t itemsize = 0;
+  SizeRule size_rule = SizeRule::kFixed;
+};
+
+class TypeTable {
+ public:
+  TypeTable(const Snapshot& snapshot, const PyRuntime& runtime);
+
+  // Looks `address` up, deciding what it is if it was never asked for. Thread-safe.
+  TypeBrief classify(Addr address);
+
+  // REQUIRES: no thread is inside classify().
+  const TypeInfo& info(TypeId id) const { return infos_[id]; }
+  std::size_t size() const { return infos_.size(); }
+  // How many types' names the snapshot does not hold.
+  std::size_t unnamed() const;
+
+ private:
+  bool is_type(Reader& reader, Addr address, int depth);
+  TypeInfo read(Reader& reader, Addr address);
+  void read_name(Reader& reader, TypeInfo& info);
+  std::optional<std::string> tp_name(Reader& reader, Addr address);
+  SizeRule size_rule_of(Reader& reader, const TypeInfo& info);
+
+  const Snapshot& snapshot_;
+  const PyRuntime& runtime_;
+  const PyLayout& layout_;
+  std::map<Addr, std::string> exported_names_;  // tp_name of static types by their symbol, for snapshots without .rodata
+  std::mutex mutex_;
+  std::unordered_map<Addr, TypeId> ids_;  // of types only; addresses that are none are not remembered here
+  std::deque<TypeInfo> infos_;
+};
+
+// One thread's view of a TypeTable: a direct-mapped cache, of addresses that are no types too.
+class TypeCache {
+ public:
+  explicit TypeCache(TypeTable& table) : table_(table), slots_(kSlots) {}
+
+  const TypeBrief& lookup(Addr address) {
+    TypeBrief& slot = slots_[(address >> 4) * 0x9e3779b97f4a7c15ULL >> (64 - kSlotBits)];
+    if (slot.address != address) [[unlikely]]
+      slot = table_.classify(address);
+    return slot;
+  }
+
+ private:
+  static constexpr unsigned kSlotBits = 12;
+  static constexpr std::size_t kSlots = std::size_t{1} << kSlotBits;
+
+  TypeTable& table_;
+  std::vector<TypeBrief> slots_;
+};
+
+}  // namespace heapcore
