@@ -9,15 +9,7 @@ writes into DIRECTORY
     malloc_info.xml  glibc's malloc_info(), twice
 and to standard error sys._debugmallocstats(), twice; then one byte to standard output, and then it sleeps in pause().
 
-Why the truth is that of the sleeping process:
-  - The collector is off. Whatever measuring needs is imported, opened and bound before. Measuring runs three times: the first
-    warms every cache, the last two must be equal, else the program fails.
-  - Measuring keeps nothing: its list is not in its own result, its counting dicts hold only integers and so are never
-    tracked, and the running functions have no frame objects (CPython 3.11 and later make them on demand).
-  - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's, and has
-    returned them when the call ends. Twice, and equal, proves it.
-  - _debugmallocstats() writes with the C library to an unbuffered stream and allocates nothing. After it come only calls of
-    bound builtins with prepared arguments, whose results are None or a small integer.
+truth.py says why all this is still true of the sleeping process.
 """
 
 import array
@@ -32,7 +24,6 @@ import functools
 import gc
 import io
 import itertools
-import json
 import operator
 import os
 import re
@@ -44,6 +35,8 @@ import types
 import typing
 import weakref
 import _thread
+
+import truth
 
 try:
     import ctypes
@@ -465,125 +458,6 @@ def thread_body(number, started, park):
     park.acquire()
 
 
-# ---- the truth -------------------------------------------------------------------------------------------------------
-
-type_name = type.__dict__["__qualname__"].__get__
-type_module = type.__dict__["__module__"].__get__
-
-
-def name_of(cls):
-    try:
-        module = type_module(cls)
-    except AttributeError:
-        module = None
-    return module if isinstance(module, str) else "", type_name(cls)
-
-
-def rows(counts, sizes, classes):
-    merged = {}
-    for key, count in counts.items():
-        name = name_of(classes[key])
-        old = merged.get(name, (0, 0))
-        merged[name] = (old[0] + count, old[1] + sizes[key])
-    return [{"module": m, "name": n, "count": c, "bytes": b} for (m, n), (c, b) in sorted(merged.items())]
-
-
-def class_table():
-    """Every type by its id: so that counting needs no dict with types in it, which would be tracked."""
-    table, stack = {}, [object]
-    while stack:
-        cls = stack.pop()
-        if id(cls) not in table:
-            table[id(cls)] = cls
-            stack.extend(type.__subclasses__(cls))
-    return table
-
-
-def count_tracked(getsizeof=sys.getsizeof):
-    counts, sizes = {}, {}
-    for item in gc.get_objects():
-        key = id(type(item))
-        counts[key] = counts.get(key, 0) + 1
-        sizes[key] = sizes.get(key, 0) + getsizeof(item)
-    del item
-    return counts, sizes
-
-
-def count_reachable(static, getsizeof=sys.getsizeof):
-    counts, sizes, seen = {}, {}, {}
-    stack = gc.get_objects()
-    while stack:
-        item = stack.pop()
-        address = id(item)
-        if address in seen:
-            continue
-        seen[address] = 1
-        stack.extend(gc.get_referents(item))
-        if any(start <= address < end for start, end in static):
-            continue
-        key = id(type(item))
-        counts[key] = counts.get(key, 0) + 1
-        sizes[key] = sizes.get(key, 0) + getsizeof(item)
-    return counts, sizes
-
-
-def static_ranges():
-    """Where the binaries' own data lies: their mappings, and the .bss that follows without a gap."""
-    found, end, inside = [], 0, False
-    binary = os.path.realpath(sys.executable)
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(None, 5)
-            start, stop = (int(x, 16) for x in fields[0].split("-"))
-            path = fields[5].strip() if len(fields) > 5 else ""
-            is_bss = inside and not path and start == end and stop - start < 1 << 20
-            inside = is_bss or path == binary or ".so" in os.path.basename(path)
-            if inside:
-                found.append((start, stop))
-            end = stop
-    return tuple(found)
-
-
-def measure(static):
-    tracked_counts, tracked_sizes = count_tracked()
-    reachable_counts, reachable_sizes = count_reachable(static)
-    classes = class_table()
-    user = [{"module": m, "name": n, "count": COUNTS[cls]} for cls in COUNTS for m, n in [name_of(cls)]]
-    return json.dumps({
-        "version": list(sys.version_info[:3]), "user_types": user,
-        "tracked": rows(tracked_counts, tracked_sizes, classes),
-        "reachable": rows(reachable_counts, reachable_sizes, classes)})
-
-
-def malloc_info_call(path):
-    """malloc_info() and the arguments to call it with; None where there is no ctypes or no such function."""
-    if ctypes is None or not hasattr(ctypes.CDLL(None), "malloc_info"):
-        return None, 0
-    libc = ctypes.CDLL(None)
-    libc.fopen.restype = ctypes.c_void_p
-    libc.fopen.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-    libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
-    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    stream = libc.fopen(path.encode(), b"w")
-    unbuffered = 2  # _IONBF
-    libc.setvbuf(stream, None, unbuffered, 0)
-    return libc.malloc_info, stream
-
-
-def nothing(*_):
-    return 0
-
-
-def say_and_sleep(info, stream, stats, write, pause):
-    info(0, stream)
-    info(0, stream)
-    stats()
-    stats()
-    write(1, b"R")
-    while True:
-        pause()
-
-
 def main():
     directory = sys.argv[1]
     n = 100 * (int(sys.argv[3]) if sys.argv[2:3] == ["--scale"] else 1)
@@ -595,21 +469,15 @@ def main():
     make_traps(n)
     make_holes(n)
     park_threads(2)
-    static = static_ranges()
-    info, stream = malloc_info_call(os.path.join(directory, "warm_up.xml"))
-    if info:
+    info, stream = truth.nothing, 0
+    if ctypes and hasattr(ctypes.CDLL(None), "malloc_info"):
+        info, stream = truth.malloc_info_call(ctypes, os.path.join(directory, "warm_up.xml"))
         info(0, stream)
-        info, stream = malloc_info_call(os.path.join(directory, "malloc_info.xml"))
-    truth_fd = os.open(os.path.join(directory, "truth.json"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        info, stream = truth.malloc_info_call(ctypes, os.path.join(directory, "malloc_info.xml"))
+    fd = os.open(os.path.join(directory, "truth.json"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     fill_free_lists()
-    measure(static)
-    before = measure(static)
-    after = measure(static)
-    if before != after:
-        sys.exit("measuring disturbs what it measures")
-    os.write(truth_fd, after.encode())
-    del before, after
-    say_and_sleep(info or nothing, stream, sys._debugmallocstats, os.write, signal.pause)
+    truth.write_settled(fd, COUNTS)
+    truth.say_and_sleep(signal.pause, info, stream)
 
 
 if __name__ == "__main__":

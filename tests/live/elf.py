@@ -12,7 +12,7 @@ PF_X, PF_W, PF_R = 1, 2, 4
 ET_CORE = 4
 EM_AARCH64 = 183
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
-NT_AUXV, NT_FILE = 6, 0x46494C45
+NT_FPREGSET, NT_AUXV, NT_X86_XSTATE, NT_FILE = 2, 6, 0x202, 0x46494C45
 
 Header = collections.namedtuple(
     "Header", "ident type machine version entry phoff shoff flags ehsize phentsize phnum shentsize shnum shstrndx")

@@ -1,0 +1,156 @@
+"""What an interpreter says of its own heap, measured so that the measuring does not show.
+
+Why what is measured is still true of the process when it sleeps:
+  - The caller turns the collector off, and imports, opens and binds before whatever measuring needs. Measuring runs three times:
+    the first warms every cache; the last two must be equal, else the program fails.
+  - Measuring keeps nothing: its list is not in its own result, its counting dicts hold only integers and so are never
+    tracked, and the running functions have no frame objects (CPython 3.11 and later make them on demand).
+  - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's, and has
+    returned them when the call ends. Twice, and equal, proves it.
+  - _debugmallocstats() writes with the C library to an unbuffered stream and allocates nothing. After it come only calls of
+    bound builtins with prepared arguments, whose results are None or a small integer.
+
+Imports nothing that is not built into the interpreter, so that a small program stays small.
+"""
+
+import gc
+import os
+import sys
+
+type_name = type.__dict__["__qualname__"].__get__
+type_module = type.__dict__["__module__"].__get__
+
+
+def name_of(cls):
+    try:
+        module = type_module(cls)
+    except AttributeError:
+        module = None
+    return module if isinstance(module, str) else "", type_name(cls)
+
+
+def rows(counts, sizes, classes):
+    merged = {}
+    for key, count in counts.items():
+        row = merged.setdefault(name_of(classes[key]), [0, 0])
+        row[0] += count
+        row[1] += sizes.get(key, 0)
+    return [{"module": m, "name": n, "count": c, "bytes": b} for (m, n), (c, b) in sorted(merged.items())]
+
+
+def class_table():
+    """Every type by its id: so that counting needs no dict with types in it, which would be tracked."""
+    table, stack = {}, [object]
+    while stack:
+        cls = stack.pop()
+        if id(cls) not in table:
+            table[id(cls)] = cls
+            stack.extend(type.__subclasses__(cls))
+    return table
+
+
+def count_tracked(getsizeof=sys.getsizeof):
+    counts, sizes = {}, {}
+    for item in gc.get_objects():
+        key = id(type(item))
+        counts[key] = counts.get(key, 0) + 1
+        sizes[key] = sizes.get(key, 0) + getsizeof(item)
+    del item
+    return counts, sizes
+
+
+def count_reachable(static, getsizeof=sys.getsizeof):
+    counts, sizes, seen = {}, {}, {}
+    stack = gc.get_objects()
+    while stack:
+        item = stack.pop()
+        address = id(item)
+        if address in seen:
+            continue
+        seen[address] = 1
+        stack.extend(gc.get_referents(item))
+        if any(start <= address < end for start, end in static):
+            continue
+        key = id(type(item))
+        counts[key] = counts.get(key, 0) + 1
+        sizes[key] = sizes.get(key, 0) + getsizeof(item)
+    return counts, sizes
+
+
+def static_ranges():
+    """Where the binaries' own data lies: their mappings, and the .bss that follows without a gap."""
+    found, end, inside = [], 0, False
+    binary = os.readlink("/proc/self/exe")
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            start, stop = (int(x, 16) for x in fields[0].split("-"))
+            path = fields[5].strip() if len(fields) > 5 else ""
+            is_bss = inside and not path and start == end and stop - start < 1 << 20
+            inside = is_bss or path == binary or ".so" in path.rpartition("/")[2]
+            if inside:
+                found.append((start, stop))
+            end = stop
+    return tuple(found)
+
+
+def measure(static, made_counts, with_reachable):
+    tracked_counts, tracked_sizes = count_tracked()
+    reachable_counts, reachable_sizes = count_reachable(static) if with_reachable else ({}, {})
+    classes = class_table()
+    made = rows({id(c): n for c, n in made_counts.items()}, {}, classes)
+    return as_json({"version": list(sys.version_info[:3]), "user_types": made,
+                    "tracked": rows(tracked_counts, tracked_sizes, classes),
+                    "reachable": rows(reachable_counts, reachable_sizes, classes)})
+
+
+def as_json(value):
+    """Dicts, lists, integers and plain text only: all that is needed here, and json would be one more import."""
+    if isinstance(value, dict):
+        return "{" + ", ".join('"%s": %s' % (k, as_json(v)) for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",\n ".join(map(as_json, value)) + "]"
+    return '"%s"' % value if isinstance(value, str) else str(value)
+
+
+def write_settled(fd, made_counts, with_reachable=True):
+    """Writes the truth to `fd`, when two measurements say the same.
+
+    `made_counts`: {class: how many instances of exactly this class live}, known to the program by construction.
+    `with_reachable`: counts untracked objects as well, which fills (and frees) a lot of memory.
+    """
+    static = static_ranges()
+    measure(static, made_counts, with_reachable)
+    before = measure(static, made_counts, with_reachable)
+    after = measure(static, made_counts, with_reachable)
+    if before != after:
+        sys.exit("measuring disturbs what it measures")
+    os.write(fd, after.encode())
+
+
+def malloc_info_call(ctypes, path):
+    """glibc's malloc_info() and the stream to call it with."""
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    libc.fopen.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+    libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    stream = libc.fopen(path.encode(), b"w")
+    unbuffered = 2  # _IONBF
+    libc.setvbuf(stream, None, unbuffered, 0)
+    return libc.malloc_info, stream
+
+
+def nothing(*_):
+    return 0
+
+
+def say_and_sleep(pause, info=nothing, stream=0, stats=sys._debugmallocstats, write=os.write):
+    """Says the rest, then "ready", then sleeps: what is said here is said last. `pause`: signal.pause."""
+    info(0, stream)
+    info(0, stream)
+    stats()
+    stats()
+    write(1, b"R")
+    while True:
+        pause()
