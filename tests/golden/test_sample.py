@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import unittest
 
@@ -85,6 +87,38 @@ class Sample(harness.TargetTest, unittest.TestCase):
         answer = harness.heapcore(CORE, *self.options(), "--json")
         for secret in ("customer-00", "<html><h1>Invoice", "nightly batch"):
             self.assertNotIn(secret, answer.stdout)
+
+
+    def test_file_that_does_not_match_is_not_used(self):
+        answer = harness.heapcore("types", CORE, *self.options(), "--exe", shutil.which("sleep"), "--json")
+        document = harness.check_contract(answer)
+        self.assertEqual(answer.status, 1, str(answer))
+        self.assertRegex(" ".join(w["message"] for w in document["warnings"]), "(?i)build-id|match")
+        self.assert_no_differences(harness.differences(harness.rows_by_type(self.answer("types")["types"]),
+                                                       harness.rows_by_type(document["types"])))
+
+
+class Compressed(harness.TargetTest, unittest.TestCase):
+    """The same core, compressed by others, as a stream: no content size is stored, as systemd-coredump does it."""
+
+    def test_formats(self):
+        if not shutil.which("zstd"):
+            harness.skipped("compressed cores", "zstd is not installed")
+            self.skipTest("no zstd")
+        directory = self.temporary_directory()
+        plain = subprocess.run(["zstd", "-dc", CORE], stdout=subprocess.PIPE, check=True).stdout
+        expected = harness.check_contract(harness.heapcore("types", CORE, "--json"))["types"]
+        for suffix, argv in (("", ["cat"]), (".zst", ["zstd", "-c", "-1"]), (".gz", ["gzip", "-c", "-1"]),
+                             (".xz", ["xz", "-c", "-0"]), (".lz4", ["lz4", "-c", "-1"])):
+            if not shutil.which(argv[0]):
+                harness.skipped("a core compressed with " + argv[0], "it is not installed")
+                continue
+            with self.subTest(suffix):
+                path = os.path.join(directory, "sample.core" + suffix)
+                with open(path, "wb") as file:
+                    subprocess.run(argv, input=plain, stdout=file, check=True)
+                document = harness.check_contract(harness.heapcore("types", path, "--json"))
+                self.assertEqual(document["types"], expected)
 
 
 class SampleAlone(Sample):
