@@ -45,6 +45,9 @@ struct GlibcTraits {
 // What the layout alone says. `links` is then the likeliest guess, to be replaced by what the lists show.
 GlibcTraits traits_of(const GlibcLayout& layout);
 
+// HEAP_MAX_SIZE, given mp_.hp_pagesize (0 unless glibc.malloc.hugetlb is tuned).
+std::uint64_t heap_max_bytes(const GlibcLayout& layout, std::uint64_t huge_page_bytes);
+
 // Facts of x86-64 and aarch64 that no version changed.
 constexpr std::uint64_t kChunkHeaderBytes = 16;  // CHUNK_HDR_SZ: mchunk_prev_size and mchunk_size
 constexpr std::uint64_t kMinChunkBytes = 32;     // MINSIZE

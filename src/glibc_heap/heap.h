@@ -109,6 +109,7 @@ struct MallocPar {
   std::uint64_t arena_test = 0;
   std::uint64_t arena_max = 0;
   std::uint64_t thp_page_bytes = 0;
+  std::uint64_t huge_page_bytes = 0;  // hp_pagesize
   std::uint64_t n_mmaps = 0;
   std::uint64_t n_mmaps_max = 0;
   std::uint64_t max_n_mmaps = 0;

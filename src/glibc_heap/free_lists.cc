@@ -1,0 +1,362 @@
+// The tcaches, and the chunks on the lists that chunk headers alone do not show: tcaches, fastbins, unsorted.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "glibc_heap/parts.h"
+
+namespace heapcore {
+namespace {
+
+using TcacheLayout = decltype(GlibcLayout::tcache_perthread_struct);
+
+constexpr std::uint64_t kTlsReachBytes = std::uint64_t{1} << 20;  // static TLS lies this close below the thread pointer
+constexpr std::uint64_t kRawTlsBytes = 16384;                     // as far as is searched without the GOT's help
+constexpr unsigned kSmallTcacheBins = 64;
+constexpr std::size_t kLinksAsked = 4096;
+
+// What the struct's chunk is as malloc rounds it: 0x250, 0x290 or 0x300.
+std::uint64_t chunk_bytes_of(std::uint64_t user_bytes) {
+  return align_up(user_bytes + 8, kChunkAlignment);
+}
+
+enum class ListEnd : std::uint8_t { kWhole, kOutside, kLoop, kUnreadable };
+
+class ListFinder {
+ public:
+  ListFinder(Target& target, Heap& heap) : target_(target), heap_(heap) {
+    for (const GlibcTable& table : glibc_tables()) {
+      const TcacheLayout& layout = table.layout.tcache_perthread_struct;
+      if (layout.size_bytes == 0) continue;
+      const bool known = std::any_of(layouts_.begin(), layouts_.end(), [&](const auto& l) { return l == layout; });
+      if (!known) layouts_.push_back(layout);
+    }
+  }
+
+  void run() {
+    if (heap_.traits.tcache != TcacheKind::kNone) find_tcaches();
+    settle_link_encoding();
+    for (Tcache& tcache : heap_.tcaches) list_tcache(tcache);
+    for (const Arena& arena : heap_.arenas) {
+      if (heap_.traits.fastbins) list_fastbins(arena);
+      list_unsorted(arena);
+    }
+    std::sort(heap_.free_listed.begin(), heap_.free_listed.end());
+  }
+
+ private:
+  Reader& reader() { return target_.reader; }
+
+  const TcacheLayout* tcache_layout_at(Addr address);
+  void find_tcaches();
+  std::vector<std::int64_t> got_offsets();
+  std::vector<Addr> tcaches_at(std::int64_t offset, bool& contradicted);
+  bool try_offsets(const std::vector<std::int64_t>& offsets);
+  void find_tcaches_in_arenas();
+  bool contents_plausible(Addr address, const TcacheLayout& layout);
+  void add_tcache(Addr address, std::int32_t tid);
+
+  Addr tcache_head(const Tcache& tcache, unsigned bin);
+  unsigned tcache_bins() const { return heap_.layout.tcache_perthread_struct.entries.width_bytes / 8; }
+  unsigned fastbins() const { return heap_.layout.malloc_state.fastbinsY.width_bytes / 8; }
+  void settle_link_encoding();
+  void list_tcache(Tcache& tcache);
+  void check_tcache_count(const Tcache& tcache, unsigned bin, std::uint64_t found);
+  void list_fastbins(const Arena& arena);
+  void list_unsorted(const Arena& arena);
+
+  // Visits each chunk of a single list; `to_chunk` is how far a link points behind the chunk's start.
+  template <typename Visitor>
+  ListEnd follow(Addr head, std::uint64_t to_chunk, Visitor&& visit);
+
+  Target& target_;
+  Heap& heap_;
+  std::vector<TcacheLayout> layouts_;
+};
+
+const TcacheLayout* ListFinder::tcache_layout_at(Addr address) {
+  if (!is_aligned(address, kChunkAlignment) || heap_.region_at(address - kChunkHeaderBytes) == nullptr) return nullptr;
+  const std::uint64_t word = reader().load<std::uint64_t>(address - 8).value_or(0);
+  for (const TcacheLayout& layout : layouts_) {
+    if ((word & ~kSizeFlags) == chunk_bytes_of(layout.size_bytes) && (word & kIsMmapped) == 0) return &layout;
+  }
+  return nullptr;
+}
+
+// Values in libc's data that may be offsets from the thread pointer: its resolved R_X86_64_TPOFF64 entries are among
+// them. They lie in .got, which is writable or was made read-only after relocation.
+std::vector<std::int64_t> ListFinder::got_offsets() {
+  std::vector<std::int64_t> offsets;
+  if (target_.module == nullptr) return offsets;
+  constexpr std::uint64_t kRelroBytes = std::uint64_t{256} << 10;
+  for (const Mapping& mapping : target_.snapshot.mappings) {
+    const bool ours = mapping.path == target_.module->path && !mapping.executable;
+    if (!ours || (!mapping.writable && mapping.size_bytes() > kRelroBytes)) continue;
+    for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
+      const std::int64_t value = reader().load<std::int64_t>(at).value_or(0);
+      if (value < 0 && value >= -static_cast<std::int64_t>(kTlsReachBytes) && value % 8 == 0) offsets.push_back(value);
+    }
+  }
+  std::sort(offsets.begin(), offsets.end());
+  offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
+  return offsets;
+}
+
+// The tcache of each thread if its pointer lay at this offset; 0 where the thread has none (or its memory is not
+// there).
+std::vector<Addr> ListFinder::tcaches_at(std::int64_t offset, bool& contradicted) {
+  std::vector<Addr> found;
+  contradicted = false;
+  for (const Thread& thread : target_.snapshot.threads) {
+    const Addr value =
+        thread.thread_pointer == 0
+            ? 0
+            : reader().load<Addr>(thread.thread_pointer + static_cast<std::uint64_t>(offset)).value_or(0);
+    const bool tcache = tcache_layout_at(value) != nullptr;
+    // Since 2.43 a thread without one points to a constant in libc.
+    const bool none = value == 0 || (target_.module != nullptr && target_.module->range.contains(value));
+    if (!tcache && !none) contradicted = true;
+    found.push_back(tcache ? value : 0);
+  }
+  return found;
+}
+
+bool ListFinder::try_offsets(const std::vector<std::int64_t>& offsets) {
+  std::vector<Addr> best;
+  std::ptrdiff_t best_count = 0;
+  for (const std::int64_t offset : offsets) {
+    bool contradicted = false;
+    std::vector<Addr> found = tcaches_at(offset, contradicted);
+    const std::ptrdiff_t count = std::count_if(found.begin(), found.end(), [](Addr a) { return a != 0; });
+    if (contradicted || count <= best_count) continue;
+    const bool sound = std::all_of(found.begin(), found.end(),
+                                   [&](Addr a) { return a == 0 || contents_plausible(a, *tcache_layout_at(a)); });
+    if (!sound) continue;
+    best = std::move(found);
+    best_count = count;
+  }
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    if (best[i] != 0) add_tcache(best[i], target_.snapshot.threads[i].tid);
+  }
+  return best_count != 0;
+}
+
+void ListFinder::find_tcaches() {
+  bool found = try_offsets(got_offsets());
+  if (!found) {
+    std::vector<std::int64_t> raw;
+    for (std::int64_t offset = -8; offset >= -static_cast<std::int64_t>(kRawTlsBytes); offset -= 8)
+      raw.push_back(offset);
+    found = try_offsets(raw);
+  }
+  const std::size_t threads = target_.snapshot.threads.size();
+  if (!found || heap_.tcaches.size() < threads) find_tcaches_in_arenas();
+}
+
+// A thread's first allocation is its tcache (until 2.42), so that it is the first chunk of the arena made for it; the
+// main thread's likewise. The thread itself stays unknown.
+void ListFinder::find_tcaches_in_arenas() {
+  for (const Arena& arena : heap_.arenas) {
+    const auto own = std::find_if(heap_.regions.begin(), heap_.regions.end(), [&](const Region& region) {
+      return &heap_.arenas[region.arena] == &arena && (arena.is_main || region.mapped().contains(arena.address));
+    });
+    if (own == heap_.regions.end()) continue;
+    const Addr address = own->range.start + kChunkHeaderBytes;
+    const bool known =
+        std::any_of(heap_.tcaches.begin(), heap_.tcaches.end(), [&](const Tcache& t) { return t.address == address; });
+    const TcacheLayout* layout = tcache_layout_at(address);
+    if (!known && layout != nullptr && contents_plausible(address, *layout)) add_tcache(address, 0);
+  }
+}
+
+// Every list head is null or a chunk of that list's size in some region, and at least one count is not absurd.
+bool ListFinder::contents_plausible(Addr address, const TcacheLayout& layout) {
+  for (unsigned bin = 0; bin < layout.entries.width_bytes / 8; ++bin) {
+    const Addr entry = reader().load<Addr>(address + layout.entries.offset + 8 * bin).value_or(1);
+    if (entry == 0) continue;
+    if (!is_aligned(entry, kChunkAlignment)) return false;
+    if (bin >= kSmallTcacheBins) continue;
+    if (heap_.region_at(entry - kChunkHeaderBytes) == nullptr) return false;
+    const std::uint64_t word = reader().load<std::uint64_t>(entry - 8).value_or(0);
+    if ((word & ~kSizeFlags) != kMinChunkBytes + kChunkAlignment * bin) return false;
+  }
+  return true;
+}
+
+void ListFinder::add_tcache(Addr address, std::int32_t tid) {
+  const TcacheLayout* layout = tcache_layout_at(address);
+  if (heap_.tcaches.empty()) {
+    heap_.layout.tcache_perthread_struct = *layout;
+    heap_.traits.tcache = traits_of(heap_.layout).tcache;
+  } else if (*layout != heap_.layout.tcache_perthread_struct) {
+    return;
+  }
+  Tcache tcache;
+  tcache.address = address;
+  tcache.tid = tid;
+  tcache.arena = heap_.region_at(address)->arena;
+  heap_.tcaches.push_back(tcache);
+}
+
+Addr ListFinder::tcache_head(const Tcache& tcache, unsigned bin) {
+  const Field entries = heap_.layout.tcache_perthread_struct.entries;
+  return reader().load<Addr>(tcache.address + entries.offset + 8 * bin).value_or(0);
+}
+
+// Every list ends in a null link, and safe-linking never stores it as 0: each first link says which of the two it is.
+void ListFinder::settle_link_encoding() {
+  std::size_t plain = 0;
+  std::size_t safe = 0;
+  const auto ask = [&](Addr field) {
+    std::uint64_t stored = 0;
+    if (plain + safe >= kLinksAsked || !reader().try_load(field, stored)) return;
+    const auto leads_on = [&](LinkEncoding links) {
+      const Addr target = decode_link(links, field, stored);
+      return target == 0 || (is_aligned(target, kChunkAlignment) && heap_.region_at(target) != nullptr);
+    };
+    const bool is_plain = leads_on(LinkEncoding::kPlain);
+    const bool is_safe = leads_on(LinkEncoding::kSafeLinking);
+    if (is_plain && !is_safe) ++plain;
+    if (is_safe && !is_plain) ++safe;
+  };
+  for (const Tcache& tcache : heap_.tcaches) {
+    for (unsigned bin = 0; bin < kSmallTcacheBins && bin < tcache_bins(); ++bin) {
+      if (const Addr entry = tcache_head(tcache, bin)) ask(entry);
+    }
+  }
+  for (const Arena& arena : heap_.arenas) {
+    for (unsigned i = 0; i < fastbins(); ++i) {
+      const Addr head = arena.address + heap_.layout.malloc_state.fastbinsY.offset + 8 * i;
+      if (const Addr chunk = reader().load<Addr>(head).value_or(0)) ask(chunk + kChunkHeaderBytes);
+    }
+  }
+  if (plain != safe) heap_.traits.links = safe > plain ? LinkEncoding::kSafeLinking : LinkEncoding::kPlain;
+}
+
+template <typename Visitor>
+ListEnd ListFinder::follow(Addr head, std::uint64_t to_chunk, Visitor&& visit) {
+  // Brent's: `mark` is left behind at growing distances; a list that runs into itself meets it again.
+  Addr mark = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t lap = 64;
+  for (Addr link = head; link != 0; ++steps) {
+    if (link == mark) return ListEnd::kLoop;
+    if (steps == lap) {
+      mark = link;
+      lap *= 2;
+    }
+    const Addr chunk = link - to_chunk;
+    if (!is_aligned(link, kChunkAlignment) || heap_.region_at(chunk) == nullptr) return ListEnd::kOutside;
+    std::uint64_t word = 0;
+    std::uint64_t stored = 0;
+    const Addr field = chunk + kChunkHeaderBytes;
+    if (!reader().try_load(chunk + 8, word) || !reader().try_load(field, stored)) return ListEnd::kUnreadable;
+    visit(chunk, word & ~kSizeFlags);
+    link = decode_link(heap_.traits.links, field, stored);
+  }
+  return ListEnd::kWhole;
+}
+
+std::string_view text_of(ListEnd end) {
+  switch (end) {
+    case ListEnd::kWhole:
+      return "is whole";
+    case ListEnd::kOutside:
+      return "leads out of the heap";
+    case ListEnd::kLoop:
+      return "runs into itself";
+    case ListEnd::kUnreadable:
+      return "leads to memory that is not there";
+  }
+  return "";
+}
+
+void ListFinder::list_tcache(Tcache& tcache) {
+  for (unsigned bin = 0; bin < tcache_bins(); ++bin) {
+    const Addr head = tcache_head(tcache, bin);
+    const bool small = bin < kSmallTcacheBins;
+    // Since 2.42 the bins of large chunks may hold mmapped ones, which are not ours to walk.
+    if (!small && (head == 0 || heap_.region_at(head - kChunkHeaderBytes) == nullptr)) continue;
+    const std::uint64_t expected = kMinChunkBytes + kChunkAlignment * bin;
+    const std::size_t before = heap_.free_listed.size();
+    CountBytes held;
+    const ListEnd end = follow(head, kChunkHeaderBytes, [&](Addr chunk, std::uint64_t size) {
+      if (small && size != expected) {
+        target_.damage("tcache-bad-entry", chunk,
+                       fmt::format("a chunk of {} bytes is on the tcache's list of {}", size, expected));
+      }
+      held.add(size);
+      heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kTcache));
+    });
+    if (end != ListEnd::kWhole) {
+      if (end == ListEnd::kLoop) {  // count each chunk once
+        const auto first = heap_.free_listed.begin() + static_cast<std::ptrdiff_t>(before);
+        std::sort(first, heap_.free_listed.end());
+        heap_.free_listed.erase(std::unique(first, heap_.free_listed.end()), heap_.free_listed.end());
+        held.count = heap_.free_listed.size() - before;
+        held.bytes = held.count * expected;
+      }
+      target_.damage(end == ListEnd::kLoop ? "tcache-loop" : "tcache-bad-link", tcache.address,
+                     fmt::format("the tcache's list of {} byte chunks {}", expected, text_of(end)));
+    } else {
+      check_tcache_count(tcache, bin, held.count);
+    }
+    tcache.chunks += held;
+  }
+}
+
+void ListFinder::check_tcache_count(const Tcache& tcache, unsigned bin, std::uint64_t found) {
+  const TcacheLayout& layout = heap_.layout.tcache_perthread_struct;
+  std::uint64_t said = 0;
+  switch (heap_.traits.tcache) {
+    case TcacheKind::kNone:
+      return;
+    case TcacheKind::kCharCounts:
+      said = reader().load<std::uint8_t>(tcache.address + layout.counts.offset + bin).value_or(0);
+      break;
+    case TcacheKind::kShortCounts:
+      said = reader().load<std::uint16_t>(tcache.address + layout.counts.offset + 2 * bin).value_or(0);
+      break;
+    case TcacheKind::kSlotsLeft:
+      return;  // the list is the truth: the free slots depend on when tcache_count was tuned
+  }
+  if (said == found) return;
+  target_.damage("tcache-count-mismatch", tcache.address,
+                 fmt::format("bin {} says {} chunks, its list has {}", bin, said, found));
+}
+
+void ListFinder::list_fastbins(const Arena& arena) {
+  const std::uint32_t arena_index = static_cast<std::uint32_t>(&arena - heap_.arenas.data());
+  for (unsigned i = 0; i < fastbins(); ++i) {
+    const Addr field = arena.address + heap_.layout.malloc_state.fastbinsY.offset + 8 * i;
+    const std::uint64_t expected = kMinChunkBytes + kChunkAlignment * i;
+    const std::size_t before = heap_.free_listed.size();
+    const ListEnd end = follow(reader().load<Addr>(field).value_or(0), 0, [&](Addr chunk, std::uint64_t size) {
+      if (size != expected || heap_.region_at(chunk)->arena != arena_index) {
+        target_.damage("fastbin-bad-entry", chunk,
+                       fmt::format("a chunk of {} bytes is on an arena's fastbin of {}", size, expected));
+      }
+      heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kFast));
+    });
+    if (end == ListEnd::kWhole) continue;
+    const auto first = heap_.free_listed.begin() + static_cast<std::ptrdiff_t>(before);
+    std::sort(first, heap_.free_listed.end());
+    heap_.free_listed.erase(std::unique(first, heap_.free_listed.end()), heap_.free_listed.end());
+    target_.damage(end == ListEnd::kLoop ? "fastbin-loop" : "fastbin-bad-link", field,
+                   fmt::format("the fastbin of {} byte chunks {}", expected, text_of(end)));
+  }
+}
+
+void ListFinder::list_unsorted(const Arena& arena) {
+  if (arena.system_bytes == 0) return;
+  walk_bin(target_, heap_, arena, 1,
+           [&](Addr chunk) { heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kUnsorted)); });
+}
+
+}  // namespace
+
+void find_free_lists(Target& target, Heap& heap) {
+  ListFinder(target, heap).run();
+}
+
+}  // namespace heapcore

@@ -1,0 +1,192 @@
+#include "glibc_heap/locate.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "glibc_heap/parts.h"
+
+namespace heapcore {
+
+std::optional<std::uint64_t> load_field(Reader& reader, Addr structure, Field field) {
+  const std::optional<Addr> address = checked_add(structure, field.offset);
+  std::uint64_t value = 0;
+  if (!address || field.width_bytes == 0 || field.width_bytes > sizeof value) return std::nullopt;
+  // Little endian: the low bytes come first.
+  if (!reader.read(*address, {reinterpret_cast<std::byte*>(&value), field.width_bytes})) return std::nullopt;
+  return value;
+}
+
+std::uint64_t field_or_zero(Reader& reader, Addr structure, Field field) {
+  return load_field(reader, structure, field).value_or(0);
+}
+
+bool Target::in_writable(Addr address) const {
+  return std::any_of(writable.begin(), writable.end(), [&](const AddrRange& range) { return range.contains(address); });
+}
+
+namespace {
+
+struct Replacement {
+  std::string_view module_prefix;
+  std::string_view name;
+};
+constexpr std::array kReplacements{
+    Replacement{"libjemalloc", "jemalloc"}, Replacement{"libtcmalloc", "tcmalloc"},
+    Replacement{"libmimalloc", "mimalloc"}, Replacement{"libsnmalloc", "snmalloc"},
+    Replacement{"ld-musl", "musl"},         Replacement{"libc.musl", "musl"},
+};
+
+const Module* find_libc(const Snapshot& snapshot) {
+  for (const std::string_view prefix : {"libc.so", "libc-2."}) {
+    if (const Module* module = snapshot.module_named(prefix)) return module;
+  }
+  return nullptr;
+}
+
+// The module's writable mappings, and the anonymous one that follows them at once (.bss).
+std::vector<AddrRange> writable_data(const Snapshot& snapshot, const Module& module) {
+  std::vector<AddrRange> out;
+  Addr end = 0;
+  for (const Mapping& mapping : snapshot.mappings) {
+    const bool ours = mapping.path == module.path;
+    const bool bss = mapping.path.empty() && mapping.start == end;
+    if (ours) end = mapping.end;
+    if ((ours || bss) && mapping.writable && !mapping.shared) out.push_back({mapping.start, mapping.end});
+  }
+  return out;
+}
+
+// Without any module: all writable memory small enough to be some library's data.
+std::vector<AddrRange> small_writable(const Snapshot& snapshot) {
+  constexpr std::uint64_t kLargestDataBytes = std::uint64_t{1} << 20;
+  std::vector<AddrRange> out;
+  for (const Mapping& mapping : snapshot.mappings) {
+    if (!mapping.writable || mapping.shared || mapping.size_bytes() > kLargestDataBytes) continue;
+    out.push_back({mapping.start, mapping.end});
+  }
+  return out;
+}
+
+// "GNU C Library (...) stable release version 2.36." in the read-only data of libc.
+std::string banner_version(const Snapshot& snapshot, const Module& module) {
+  Reader reader(snapshot.space);
+  for (const Mapping& mapping : snapshot.mappings) {
+    if (mapping.path != module.path || mapping.writable) continue;
+    Addr at = mapping.start;
+    while (at < mapping.end) {
+      const std::span<const std::byte> bytes = reader.span_to_end(at);
+      const std::uint64_t n = std::min<std::uint64_t>(bytes.size(), mapping.end - at);
+      const std::string_view text(reinterpret_cast<const char*>(bytes.data()), n);
+      for (std::size_t banner = text.find("GNU C Library "); banner != text.npos;
+           banner = text.find("GNU C Library ", banner + 1)) {
+        constexpr std::string_view kBefore = "release version ";
+        const std::string_view line = text.substr(banner, 200);
+        const std::size_t version = line.find(kBefore);
+        if (version == line.npos) continue;
+        const std::string_view rest = line.substr(version + kBefore.size());
+        const std::size_t end = rest.find_first_not_of("0123456789.");
+        std::string_view number = rest.substr(0, end);
+        while (number.ends_with('.')) number.remove_suffix(1);
+        return std::string(number);
+      }
+      at += std::max<std::uint64_t>(n, 4096);
+    }
+  }
+  // "libc-2.31.so", until 2.33.
+  const std::string_view name = module.name();
+  if (!name.starts_with("libc-2.") || !name.ends_with(".so")) return {};
+  return std::string(name.substr(5, name.size() - 5 - 3));
+}
+
+bool same_shapes(const GlibcLayout& table, const Heap& heap) {
+  const GlibcLayout& seen = heap.layout;
+  if (table.malloc_state != seen.malloc_state) return false;
+  if (seen.malloc_par.size_bytes != 0 && table.malloc_par != seen.malloc_par) return false;
+  if (heap.arenas.size() > 1 && table._heap_info != seen._heap_info) return false;
+  return heap.tcaches.empty() || table.tcache_perthread_struct == seen.tcache_perthread_struct;
+}
+
+// Names the table that has the shapes found in the target: that of the banner's version if it has them, else the
+// newest. A backport can make a mixture that no table has.
+void name_layout(Target& target, Heap& heap) {
+  const GlibcTable* named = glibc_table(target.banner_version);
+  if (named == nullptr || !same_shapes(named->layout, heap)) {
+    named = nullptr;
+    for (const GlibcTable& table : glibc_tables()) {
+      if (same_shapes(table.layout, heap)) named = &table;
+    }
+  }
+  heap.layout_version = named != nullptr ? named->version : "mixed";
+  if (named == nullptr) {
+    target.findings.note("glibc-layout-mixed", Room::kGlibcHeap, heap.arenas[0].address,
+                         "the structures are a mixture that no known release has, as a backport makes");
+  }
+}
+
+// Starts from a whole table that has the malloc_state that was found; what was not identified by itself keeps its
+// shape.
+void adopt_table(Target& target, Heap& heap) {
+  const auto state = heap.layout.malloc_state;
+  const GlibcTable* adopted = glibc_table(target.banner_version);
+  if (adopted == nullptr || adopted->layout.malloc_state != state) {
+    adopted = nullptr;
+    for (const GlibcTable& table : glibc_tables()) {
+      if (table.layout.malloc_state == state) adopted = &table;
+    }
+  }
+  if (adopted != nullptr) heap.layout = adopted->layout;
+  heap.layout.malloc_par = {};
+  heap.traits = traits_of(heap.layout);
+}
+
+}  // namespace
+
+HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
+  HeapSearch search;
+  for (const Replacement& replacement : kReplacements) {
+    if (snapshot.module_named(replacement.module_prefix) != nullptr) search.other_allocator = replacement.name;
+  }
+  Target target{snapshot, Reader(snapshot.space), findings, nullptr, {}, {}};
+  target.module = find_libc(snapshot);
+  if (target.module == nullptr && search.other_allocator == "musl") {
+    search.why_not = "the C library is musl, whose malloc is not understood";
+    return search;
+  }
+  if (target.module == nullptr) target.module = snapshot.executable();  // a static program
+  if (target.module != nullptr) {
+    target.writable = writable_data(snapshot, *target.module);
+    target.banner_version = banner_version(snapshot, *target.module);
+  } else {
+    target.writable = small_writable(snapshot);
+  }
+
+  Heap heap;
+  heap.module_path = target.module != nullptr ? target.module->path : "";
+  heap.libc_version = target.banner_version;
+  heap.other_allocator = search.other_allocator;
+  for (const auto& [key, value] : snapshot.auxv) {
+    if (key == AT_PAGESZ && value >= 4096 && value <= 1 << 20 && (value & (value - 1)) == 0) heap.page_bytes = value;
+  }
+  if (!locate_main_arena(target, heap)) {
+    search.why_not = search.other_allocator.empty() ? "no main_arena was found in the C library's data"
+                                                    : fmt::format("{} is in malloc's place", search.other_allocator);
+    return search;
+  }
+  adopt_table(target, heap);
+  locate_malloc_par(target, heap);
+  heap.traits.heap_max_bytes = heap_max_bytes(heap.layout, heap.par.huge_page_bytes);
+  find_arenas(target, heap);
+  find_free_lists(target, heap);
+  name_layout(target, heap);
+  if (!search.other_allocator.empty() && heap.regions.empty() && heap.par.n_mmaps == 0) {
+    search.why_not = fmt::format("{} is in malloc's place; glibc's own was never used", search.other_allocator);
+    return search;
+  }
+  search.heap = std::move(heap);
+  return search;
+}
+
+}  // namespace heapcore

@@ -1,0 +1,307 @@
+// main_arena and mp_: by symbol, by structure, by code.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "coreparse/code.h"
+#include "glibc_heap/parts.h"
+
+namespace heapcore {
+namespace {
+
+using StateLayout = decltype(GlibcLayout::malloc_state);
+using ParLayout = decltype(GlibcLayout::malloc_par);
+
+constexpr unsigned kMaxArenas = 65536;
+constexpr std::uint32_t kTrimInstructions = 64;  // main_arena's address is taken among malloc_trim's first few
+
+enum class Evidence : std::uint8_t { kNone, kUnused, kPartly, kWhole };
+
+struct Candidate {
+  Addr address = 0;
+  StateLayout layout;
+  Evidence evidence = Evidence::kNone;
+};
+
+// The different shapes of one structure over all tables, newest first.
+template <typename Layout>
+std::vector<Layout> shapes(Layout GlibcLayout::*member) {
+  std::vector<Layout> out;
+  const std::span<const GlibcTable> tables = glibc_tables();
+  for (auto table = tables.rbegin(); table != tables.rend(); ++table) {
+    const Layout& layout = table->layout.*member;
+    if (std::find(out.begin(), out.end(), layout) == out.end()) out.push_back(layout);
+  }
+  return out;
+}
+
+Addr head_of(const StateLayout& layout, Addr arena, unsigned bin) {
+  return arena + layout.bins.offset + 16 * (bin - 1) - kChunkHeaderBytes;
+}
+
+// The last bin exists and is never used, so once malloc has run its two links always name itself.
+bool last_bin_empty(Reader& reader, const StateLayout& layout, Addr arena) {
+  const Addr head = head_of(layout, arena, kBins);
+  std::array<std::uint64_t, 2> links{};
+  return reader.try_load(head + 16, links) && links[0] == head && links[1] == head;
+}
+
+unsigned sound_bins(Reader& reader, const StateLayout& layout, Addr arena) {
+  unsigned sound = 0;
+  for (unsigned bin = 1; bin <= kBins; ++bin) {
+    const Addr head = head_of(layout, arena, bin);
+    std::array<std::uint64_t, 2> links{};
+    if (!reader.try_load(head + 16, links)) return 0;
+    const auto [fd, bk] = links;
+    Addr back = 0;
+    Addr forward = 0;
+    if (reader.try_load(fd + 24, back) && reader.try_load(bk + 16, forward) && back == head && forward == head) ++sound;
+  }
+  return sound;
+}
+
+// Whether following `next` from arena leads back to it through arenas only.
+bool ring_closes(Reader& reader, const StateLayout& layout, Addr arena) {
+  Addr at = arena;
+  for (unsigned i = 0; i < kMaxArenas; ++i) {
+    Addr next = 0;
+    if (!reader.try_load(at + layout.next.offset, next)) return false;
+    if (next == arena) return true;
+    if (!last_bin_empty(reader, layout, next)) return false;
+    at = next;
+  }
+  return false;
+}
+
+bool top_sound(Reader& reader, const StateLayout& layout, Addr arena) {
+  Addr top = 0;
+  std::uint64_t word = 0;
+  if (!reader.try_load(arena + layout.top.offset, top) || top == 0) return false;
+  if (top == head_of(layout, arena, 1)) return true;  // the initial top, before memory was asked for
+  return is_aligned(top, kChunkAlignment) && reader.try_load(top + 8, word) && (word & ~kSizeFlags) != 0;
+}
+
+// A main_arena as the linker left it: all zero but `next`, which names itself, and `attached_threads`, which is 1.
+bool never_used(Reader& reader, const StateLayout& layout, Addr arena) {
+  Addr next = 0;
+  if (!reader.try_load(arena + layout.next.offset, next) || next != arena) return false;
+  for (std::uint32_t offset = 0; offset + 8 <= layout.size_bytes; offset += 8) {
+    std::uint64_t word = 0;
+    if (!reader.try_load(arena + offset, word)) return false;
+    if (offset == layout.next.offset) continue;
+    if (layout.attached_threads.present() && offset == layout.attached_threads.offset && word == 1) continue;
+    if (word != 0) return false;
+  }
+  return true;
+}
+
+Evidence judge(Reader& reader, const StateLayout& layout, Addr arena) {
+  if (!last_bin_empty(reader, layout, arena)) {
+    return never_used(reader, layout, arena) ? Evidence::kUnused : Evidence::kNone;
+  }
+  const bool top = top_sound(reader, layout, arena);
+  const bool ring = ring_closes(reader, layout, arena);
+  const unsigned bins = sound_bins(reader, layout, arena);
+  if (top && ring && bins == kBins) return Evidence::kWhole;
+  // Damaged: most of it must still be there.
+  return (ring || top) && bins >= kBins / 2 ? Evidence::kPartly : Evidence::kNone;
+}
+
+// The best reading of an address that a symbol or code gave.
+Candidate judge_address(Reader& reader, Addr address) {
+  Candidate best;
+  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
+    const Evidence evidence = judge(reader, layout, address);
+    if (evidence > best.evidence) best = {address, layout, evidence};
+  }
+  return best;
+}
+
+std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>& ranges) {
+  std::vector<Candidate> found;
+  Evidence best = Evidence::kNone;
+  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
+    for (const AddrRange& range : ranges) {
+      for (Addr at = align_up(range.start, 8); range.contains(at, layout.size_bytes); at += 8) {
+        const Evidence evidence = judge(reader, layout, at);
+        if (evidence == Evidence::kNone) continue;
+        found.push_back({at, layout, evidence});
+        best = std::max(best, evidence);
+      }
+    }
+  }
+  std::erase_if(found, [&](const Candidate& c) { return c.evidence < best; });
+  return found;
+}
+
+std::optional<Addr> by_code(Target& target) {
+  if (target.module == nullptr) return std::nullopt;
+  const std::optional<Symbol> trim = target.module->symbol("malloc_trim", target.snapshot.space);
+  if (!trim) return std::nullopt;
+  for (const CodeRef& reference : code_references(target.reader, trim->address, kTrimInstructions)) {
+    if (reference.kind == CodeRefKind::kAddress && target.in_writable(reference.target)) return reference.target;
+  }
+  return std::nullopt;
+}
+
+// Of several readings equally good (a damaged ring says nothing of where the structure begins) the banner's version
+// decides.
+const Candidate* choose(const std::vector<Candidate>& found, const std::string& banner_version) {
+  if (found.empty()) return nullptr;
+  if (const GlibcTable* table = glibc_table(banner_version)) {
+    for (const Candidate& candidate : found) {
+      if (candidate.layout == table->layout.malloc_state) return &candidate;
+    }
+  }
+  return &found.front();
+}
+
+// How many of malloc_par's values are what they are by default; -1 if one cannot be.
+int score_par(Reader& reader, const ParLayout& layout, Addr address) {
+  const auto get = [&](Field field) { return load_field(reader, address, field); };
+  if (!get(layout.sbrk_base) || !get(layout.trim_threshold)) return -1;
+  const std::uint64_t mmaps = get(layout.n_mmaps).value_or(0);
+  const std::uint64_t mmaps_peak = get(layout.max_n_mmaps).value_or(0);
+  const std::uint64_t mapped = get(layout.mmapped_mem).value_or(0);
+  const std::uint64_t mapped_peak = get(layout.max_mmapped_mem).value_or(0);
+  if (mmaps > mmaps_peak || mmaps_peak >> 31 != 0 || mapped > mapped_peak) return -1;
+  if ((mmaps_peak == 0) != (mapped_peak == 0) || mapped >> 47 != 0 || mapped < mmaps * 4096) return -1;
+  for (const Field field : {layout.thp_pagesize, layout.hp_pagesize}) {
+    const std::uint64_t page = get(field).value_or(0);
+    if (page != 0 && !std::has_single_bit(page)) return -1;
+  }
+  if (get(layout.tcache_count).value_or(0) > 0xffff || get(layout.arena_max).value_or(0) >> 32 != 0) return -1;
+  const auto is = [&](Field field, std::uint64_t value) { return field.present() && get(field) == value ? 1 : 0; };
+  return is(layout.top_pad, 0x20000) + is(layout.n_mmaps_max, 65536) + is(layout.arena_test, 8) +
+         is(layout.tcache_bins, 64) + is(layout.tcache_small_bins, 64) + is(layout.tcache_count, 7) +
+         is(layout.tcache_count, 16) + is(layout.tcache_max_bytes, 1032) + is(layout.tcache_max_bytes, 1041);
+}
+
+struct ParCandidate {
+  Addr address = 0;
+  ParLayout layout;
+  int score = -1;
+};
+
+// Every place of libc's data where malloc_par may lie. With `sbrk_base`, only where it says just that.
+ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
+  ParCandidate best;
+  best.score = sbrk_base ? 1 : 3;  // to be exceeded
+  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par)) {
+    for (const AddrRange& range : target.writable) {
+      for (Addr at = align_up(range.start, 8); range.contains(at, layout.size_bytes); at += 8) {
+        if (sbrk_base && target.reader.load<Addr>(at + layout.sbrk_base.offset) != sbrk_base) continue;
+        const int score = score_par(target.reader, layout, at);
+        if (score > best.score) best = {at, layout, score};
+      }
+    }
+  }
+  return best;
+}
+
+ParCandidate par_by_address(Reader& reader, Addr address) {
+  ParCandidate best;
+  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par)) {
+    const int score = score_par(reader, layout, address);
+    if (score > best.score) best = {address, layout, score};
+  }
+  return best;
+}
+
+}  // namespace
+
+bool locate_main_arena(Target& target, Heap& heap) {
+  struct Method {
+    const char* name;
+    Candidate found;
+  };
+  std::vector<Method> methods;
+  if (target.module != nullptr) {
+    if (const auto symbol = target.module->symbol("main_arena", target.snapshot.space)) {
+      methods.push_back({"symbol", judge_address(target.reader, symbol->address)});
+    }
+  }
+  const std::vector<Candidate> structural = by_structure(target.reader, target.writable);
+  if (const Candidate* chosen = choose(structural, target.banner_version)) methods.push_back({"structure", *chosen});
+  if (const auto address = by_code(target)) methods.push_back({"code", judge_address(target.reader, *address)});
+
+  const Method* best = nullptr;
+  for (const Method& method : methods) {
+    if (method.found.evidence == Evidence::kNone) continue;
+    if (best == nullptr || method.found.evidence > best->found.evidence) best = &method;
+  }
+  if (best == nullptr) return false;
+  heap.located_by = best->name;
+  heap.layout.malloc_state = best->found.layout;
+  heap.arenas.assign(1, Arena{});
+  heap.arenas[0].address = best->found.address;
+  heap.arenas[0].is_main = true;
+  for (const Method& method : methods) {
+    if (&method == best) continue;
+    const bool same = method.found.address == best->found.address;
+    const bool listed = std::any_of(structural.begin(), structural.end(),
+                                    [&](const Candidate& c) { return c.address == best->found.address; });
+    if (same || (std::string_view(method.name) == "structure" && listed)) {
+      heap.agreed.emplace_back(method.name);
+    } else {
+      target.findings.note("main-arena-disagree", Room::kGlibcHeap, best->found.address,
+                           fmt::format("found by {}; {} leads elsewhere", best->name, method.name));
+    }
+  }
+  if (best->found.evidence == Evidence::kPartly) {
+    target.damage("main-arena-damaged", best->found.address, "main_arena's bins, top or ring of arenas are not whole");
+  }
+  return true;
+}
+
+void locate_malloc_par(Target& target, Heap& heap) {
+  const Addr arena = heap.arenas[0].address;
+  const StateLayout& state = heap.layout.malloc_state;
+  const Addr top = field_or_zero(target.reader, arena, state.top);
+  const std::uint64_t system = field_or_zero(target.reader, arena, state.system_mem);
+  const std::uint64_t top_bytes = target.reader.load<std::uint64_t>(top + 8).value_or(0) & ~kSizeFlags;
+  // A main arena of one piece ends where top ends and began system_mem before.
+  std::optional<Addr> start;
+  if (system == 0) start = 0;
+  if (system != 0 && top != 0) start = top + top_bytes - system;
+
+  ParCandidate found = par_by_structure(target, start);
+  if (found.address == 0) found = par_by_structure(target, std::nullopt);
+  if (target.module != nullptr) {
+    if (const auto symbol = target.module->symbol("mp_", target.snapshot.space)) {
+      if (found.address != 0 && found.address != symbol->address) {
+        target.findings.note("malloc-par-disagree", Room::kGlibcHeap, symbol->address,
+                             fmt::format("the symbol mp_ names it; structure leads to {:#x}", found.address));
+      }
+      if (found.address != symbol->address) found = par_by_address(target.reader, symbol->address);
+    }
+  }
+  if (found.address == 0 || found.score < 0) {
+    target.findings.note("malloc-par-not-found", Room::kGlibcHeap, arena,
+                         "mp_ was not found; mmapped chunks cannot be compared with malloc's own count");
+    return;
+  }
+  heap.layout.malloc_par = found.layout;
+  const auto get = [&](Field field) { return field_or_zero(target.reader, found.address, field); };
+  const ParLayout& layout = found.layout;
+  MallocPar& par = heap.par;
+  par.address = found.address;
+  par.trim_threshold_bytes = get(layout.trim_threshold);
+  par.top_pad_bytes = get(layout.top_pad);
+  par.mmap_threshold_bytes = get(layout.mmap_threshold);
+  par.arena_test = get(layout.arena_test);
+  par.arena_max = get(layout.arena_max);
+  par.thp_page_bytes = get(layout.thp_pagesize);
+  par.huge_page_bytes = get(layout.hp_pagesize);
+  par.n_mmaps = get(layout.n_mmaps);
+  par.n_mmaps_max = get(layout.n_mmaps_max);
+  par.max_n_mmaps = get(layout.max_n_mmaps);
+  par.mmapped_bytes = get(layout.mmapped_mem);
+  par.max_mmapped_bytes = get(layout.max_mmapped_mem);
+  par.tcache_count = get(layout.tcache_count);
+  par.sbrk_base = get(layout.sbrk_base);
+}
+
+}  // namespace heapcore
