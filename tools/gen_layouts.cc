@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -16,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "coreparse/dwarf_layout.h"
@@ -55,34 +57,23 @@ std::vector<StructSpec> glibc_specs() {
 #undef HC_FIELD_AT
 #undef HC_END
 
-// Members that some versions call otherwise, and types that are neither a typedef nor a tag of the name in fields.def.
+// Members that some versions call otherwise than fields.def does. (Types need no such list: every name in fields.def is
+// a typedef or a tag wherever the type exists.)
 struct Alias {
   std::string_view tag;
-  std::string_view field;  // empty: the type itself
-  std::string_view instead;
+  std::string_view field;
+  std::string_view path;
 };
 constexpr Alias kAliases[] = {
-    {"PyLongObject", "ob_digit", "long_value.ob_digit"},  // 3.12
-    {"malloc_chunk", "prev_size", "prev_size"},           // before 2.26
-    {"malloc_chunk", "size", "size"},                     // before 2.26
-    {"_PyRuntimeState", "", "pyruntimestate"},            // where the typedef went unused
-    {"PyInterpreterState", "", "_is"},
-    {"PyThreadState", "", "_ts"},
-    {"PyODictObject", "", "_odictobject"},
+    {"PyLongObject", "ob_digit", "long_value.ob_digit"},  // CPython 3.12 and later
+    {"malloc_chunk", "prev_size", "prev_size"},           // glibc before 2.26
+    {"malloc_chunk", "size", "size"},
 };
-
-std::vector<std::string_view> names_of(const StructSpec& spec) {
-  std::vector<std::string_view> names = {spec.tag};
-  for (const Alias& alias : kAliases) {
-    if (alias.tag == spec.tag && alias.field.empty()) names.push_back(alias.instead);
-  }
-  return names;
-}
 
 std::string path_of(const StructSpec& spec, const FieldSpec& field) {
   std::string path(field.path);
   for (const Alias& alias : kAliases) {
-    if (alias.tag == spec.tag && alias.field == field.name) path += fmt::format("|{}", alias.instead);
+    if (alias.tag == spec.tag && alias.field == field.name) path += fmt::format("|{}", alias.path);
   }
   return path;
 }
@@ -93,33 +84,25 @@ struct Input {
   bool used = false;
 };
 
-struct Definition {
-  const DwarfLayout* layout = nullptr;  // none: no file defines it
-  std::string_view name;
-  std::uint32_t size_bytes = 0;
-};
-
-Definition find_definition(const StructSpec& spec, std::vector<Input>& inputs) {
-  for (const std::string_view name : names_of(spec)) {
-    for (Input& input : inputs) {
-      const auto size = input.layout.size_bytes(name);
-      if (!size) continue;
-      input.used = true;
-      return {&input.layout, name, *size};
-    }
+// The first file that defines the structure; none if no file does.
+Input* find_definition(const StructSpec& spec, std::vector<Input>& inputs) {
+  for (Input& input : inputs) {
+    if (!input.layout.size_bytes(spec.tag)) continue;
+    input.used = true;
+    return &input;
   }
-  return {};
+  return nullptr;
 }
 
 // The initialiser alone; the header comment, which names the files, comes before it.
 std::string table(std::string_view version, const std::vector<StructSpec>& specs, std::vector<Input>& inputs) {
   std::string text = fmt::format("{{ \"{}\", {{\n", version);
   for (const StructSpec& spec : specs) {
-    const Definition definition = find_definition(spec, inputs);
-    text += fmt::format("  /* {} */ {{ {},\n", spec.tag, definition.size_bytes);
+    const Input* input = find_definition(spec, inputs);
+    const std::uint32_t size_bytes = input == nullptr ? 0 : input->layout.size_bytes(spec.tag).value_or(0);
+    text += fmt::format("  /* {} */ {{ {},\n", spec.tag, size_bytes);
     for (const FieldSpec& field : spec.fields) {
-      Field place;
-      if (definition.layout != nullptr) place = definition.layout->field(definition.name, path_of(spec, field));
+      const Field place = input == nullptr ? Field{} : input->layout.field(spec.tag, path_of(spec, field));
       text +=
           fmt::format("    {:<14} // {}\n", fmt::format("{{{}, {}}},", place.offset, place.width_bytes), field.name);
     }
@@ -141,9 +124,7 @@ std::string header(const std::vector<Input>& inputs) {
 
 std::vector<Input> open_inputs(const std::vector<StructSpec>& specs, std::span<char*> paths) {
   std::vector<std::string_view> types;
-  for (const StructSpec& spec : specs) {
-    for (const std::string_view name : names_of(spec)) types.push_back(name);
-  }
+  for (const StructSpec& spec : specs) types.push_back(spec.tag);
   std::vector<Input> inputs;
   for (const char* path : paths) {
     auto layout = DwarfLayout::open(path, types);

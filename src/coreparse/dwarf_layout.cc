@@ -75,24 +75,41 @@ bool is_aggregate(int tag) {
   return tag == DW_TAG_structure_type || tag == DW_TAG_union_type || tag == DW_TAG_class_type;
 }
 
-// What typedefs and qualifiers stand for.
+// One step from a typedef, a qualifier, or a structure kept in a type unit of its own, to what it stands for.
+enum class Step { kTaken, kAtEnd, kBroken };
+
+Step step(const Source& source, Dwarf_Die* die) {
+  Dwarf_Die next;
+  switch (dwarf_tag(die)) {
+    case DW_TAG_typedef:
+    case DW_TAG_const_type:
+    case DW_TAG_volatile_type:
+    case DW_TAG_atomic_type:
+    case DW_TAG_restrict_type:
+      if (!type_of(source, die, &next)) return Step::kBroken;
+      break;
+    case DW_TAG_structure_type:
+    case DW_TAG_union_type:
+    case DW_TAG_class_type: {
+      Dwarf_Attribute attr;
+      if (!get_attr(source, die, DW_AT_signature, &attr)) return Step::kAtEnd;
+      if (dwarf_formref_die(&attr, &next) == nullptr) return Step::kBroken;
+      break;
+    }
+    default:
+      return Step::kAtEnd;
+  }
+  *die = next;
+  return Step::kTaken;
+}
+
 bool peel(const Source& source, Dwarf_Die die, Dwarf_Die* peeled) {
   for (int depth = 0; depth < kMaxTypeDepth; ++depth) {
-    switch (dwarf_tag(&die)) {
-      case DW_TAG_typedef:
-      case DW_TAG_const_type:
-      case DW_TAG_volatile_type:
-      case DW_TAG_atomic_type:
-      case DW_TAG_restrict_type: {
-        Dwarf_Die next;
-        if (!type_of(source, &die, &next)) return false;
-        die = next;
-        break;
-      }
-      default:
-        *peeled = die;
-        return true;
-    }
+    const Step taken = step(source, &die);
+    if (taken == Step::kBroken) return false;
+    if (taken == Step::kTaken) continue;
+    *peeled = die;
+    return true;
   }
   return false;
 }
