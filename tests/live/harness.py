@@ -362,6 +362,10 @@ def differences(expected, actual, limit=12):
     return lines if len(lines) <= limit else lines[:limit] + ["and %d more" % (len(lines) - limit)]
 
 
+def twice_malloc_info(text):
+    return parse_malloc_info(twice(text, "</malloc>") + "</malloc>")
+
+
 def twice(text, end):
     """The halves of a text that a target wrote twice in its final state; they must be the same."""
     parts = [part.strip() for part in text.split(end) if part.strip()]
@@ -398,7 +402,7 @@ ARENA_OVERHEAD_BYTES = 4096  # more than a heap_info, a malloc_state and the clo
 def parse_malloc_info(text):
     """malloc_info() as numbers. It adds the flag bits of a chunk's size field to the sizes of binned chunks, so byte sums of
     bins are given as they stand, to be compared with `bin_bytes_agree`; top, fast and system bytes are exact."""
-    root = xml.etree.ElementTree.fromstring(twice(text, "</malloc>") + "</malloc>")
+    root = xml.etree.ElementTree.fromstring(text)
     arenas = []
     for heap in root.iter("heap"):
         totals = {t.get("type"): (int(t.get("count")), int(t.get("size"))) for t in heap.findall("total")}

@@ -1,0 +1,97 @@
+"""Heaps of a C program, made to have every kind of chunk, against malloc_info() and mallinfo2() of the same moment."""
+
+import os
+import shutil
+import subprocess
+import unittest
+
+import harness
+
+MODES = ("single", "small", "mmapped", "peak", "holes", "threads", "split")
+THREADS = 2
+TCACHE_COUNT = 7      # chunks that a tcache keeps of one size, until glibc 2.43
+SMALL_MODE_SIZES = 9  # different sizes that mode "small" frees many of
+
+
+def parse_output(path):
+    """mallinfo2 as numbers, and malloc_info parsed."""
+    with open(path) as file:
+        text = file.read()
+    lines, tag, rest = text.partition("<malloc")
+    return {k: int(v) for k, v in (line.split() for line in lines.splitlines())}, harness.parse_malloc_info(tag + rest)
+
+
+class MallocShapes(harness.TargetTest, unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        compiler = shutil.which("cc")
+        if compiler is None:
+            harness.skipped("malloc shapes", "there is no C compiler")
+            raise unittest.SkipTest("no C compiler")
+        cls.program = os.path.join(cls.temporary_directory(), "malloc_shapes")
+        subprocess.run([compiler, "-O1", "-pthread", "-DMALLOC_SHAPES_THREADS=%d" % THREADS, "-o", cls.program,
+                        os.path.join(harness.PROGRAMS, "malloc_shapes.c")], check=True)
+        for label, why_not in (("gcore", harness.why_no_gcore()), ("kernel core", harness.why_no_kernel_core())):
+            if why_not:
+                harness.skipped("malloc shapes, " + label, why_not)
+
+    def views(self, mode):
+        """(label, mallinfo2, malloc_info, heapcore's document) for every way to look at one process."""
+        directory = self.temporary_directory()
+        output = os.path.join(directory, "output")
+        target = self.start([self.program, mode, output], 0x33, directory).wait_ready()
+        try:
+            where = [("live", ["--pid", str(target.pid)])]
+            answers = [harness.heapcore("malloc", "--pid", str(target.pid), "--json")]
+            if not harness.why_no_gcore():
+                where.append(("gcore", [target.gcore()]))
+            if not harness.why_no_kernel_core():
+                where.append(("kernel core", [target.kernel_core()]))
+        finally:
+            target.stop()
+        answers += [harness.heapcore("malloc", *place, "--json") for _, place in where[1:]]
+        info, malloc_info = parse_output(output)
+        shutil.rmtree(directory)  # its cores are large
+        for (label, _), answer in zip(where, answers):
+            with self.subTest(label):
+                yield label, info, malloc_info, harness.check_contract(answer)
+
+    def check(self, mode):
+        documents = []
+        for _, info, malloc_info, document in self.views(mode):
+            errors = harness.malloc_differences(malloc_info, document) + mallinfo_differences(info, document)
+            self.assertEqual(errors, [], "\n  ".join([""] + errors))
+            if mode == "small":
+                tcache = document["arenas"][0]["free"]["tcache"]["count"]
+                self.assertGreaterEqual(tcache, SMALL_MODE_SIZES * TCACHE_COUNT)
+                self.assertLess(tcache, SMALL_MODE_SIZES * TCACHE_COUNT + 20)
+            documents.append({key: document[key] for key in ("arenas", "mmapped", "total", "trim")})
+        for other in documents[1:]:
+            self.assertEqual(documents[0], other)
+
+
+def mallinfo_differences(info, document):
+    """mallinfo2 masks the flag bits: here the free bytes are exact."""
+    arenas = document["arenas"]
+    binned = [arena["free"][kind] for arena in arenas for kind in ("unsorted", "small", "large")]
+    fast = [arena["free"]["fast"] for arena in arenas]
+    top = sum(arena["top_bytes"] for arena in arenas)
+    actual = {
+        "arena": sum(arena["system_bytes"] for arena in arenas),
+        "ordblks": sum(b["count"] for b in binned) + len(arenas),  # a top for each arena
+        "smblks": sum(f["count"] for f in fast),
+        "fsmblks": sum(f["bytes"] for f in fast),
+        "fordblks": sum(b["bytes"] for b in binned + fast) + top,
+        "hblks": document["mmapped"]["count"],
+        "hblkhd": document["mmapped"]["bytes"],
+        "keepcost": next(arena["top_bytes"] for arena in arenas if arena["main"]),
+    }
+    return harness.differences({key: info[key] for key in actual}, actual)
+
+
+for name in MODES:
+    setattr(MallocShapes, "test_" + name, lambda self, mode=name: self.check(mode))
+
+
+if __name__ == "__main__":
+    harness.main()
