@@ -124,6 +124,7 @@ std::string header(const std::vector<Input>& inputs) {
 
 std::vector<Input> open_inputs(const std::vector<StructSpec>& specs, std::span<char*> paths) {
   std::vector<std::string_view> types;
+  types.reserve(specs.size());
   for (const StructSpec& spec : specs) types.push_back(spec.tag);
   std::vector<Input> inputs;
   for (const char* path : paths) {
