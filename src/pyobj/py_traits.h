@@ -38,7 +38,7 @@ enum class GcHead : std::uint8_t {
 };
 
 struct PyTraits {
-  PyVersion version;
+  PyVersion version{};
   const PyLayout* layout = nullptr;
   const char* layout_version = "";  // the table's
 

@@ -1,0 +1,153 @@
+#include "commands.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "analysis/process.h"
+#include "analysis/stock.h"
+#include "terminal.h"
+#include "glibc_heap/census.h"
+#include "report/answers.h"
+
+namespace heapcore {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What a command has to say, in the form that was asked for.
+struct Answer {
+  Json json;
+  std::string text;
+};
+
+class Command {
+ public:
+  Command(const Options& options, Progress& progress, Process& process, Timings& timings)
+      : options_(options), progress_(progress), process_(process), timings_(timings) {
+    style_.color = options.output.empty() && use_color(options.color);
+    style_.limit = options.limit.value_or(style_.limit);
+  }
+
+  Answer run() {
+    if (options_.command == "types") return types();
+    if (options_.command == "malloc") return malloc_command();
+    if (options_.command == "pymalloc") return pymalloc();
+    if (options_.command == "ledger") return ledger();
+    return report();
+  }
+
+ private:
+  Answer types() {
+    TypeRows rows;
+    rows.by = options_.by;
+    rows.tracked_only = options_.tracked;
+    if (process_.runtime() != nullptr) {
+      const Census census = timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
+      rows = timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
+    }
+    return {types_json(rows, options_.limit.value_or(0)), no_python() ? no_python_text() : types_text(rows, style_)};
+  }
+
+  Answer malloc_command() {
+    if (process_.heap() == nullptr) {
+      Heap none;
+      Json json = malloc_json(none);
+      json["located_by"] = nullptr;
+      json["why_not"] = process_.malloc.why_not;
+      return {json, fmt::format("no glibc malloc was found: {}\n", process_.malloc.why_not)};
+    }
+    timings_.time("walk", [&] {
+      count_chunks(process_.snapshot, *process_.heap(), process_.findings);
+      check_bins(process_.snapshot, *process_.heap(), process_.findings);
+    });
+    return {malloc_json(*process_.heap()), malloc_text(*process_.heap(), style_)};
+  }
+
+  Answer pymalloc() {
+    ObmallocUse use;
+    const bool found = process_.runtime() != nullptr && process_.runtime()->arenas.has_value();
+    if (found) {
+      use = timings_.time("walk", [&] { return summarise_obmalloc(process_.snapshot, *process_.runtime(), process_.findings); });
+    }
+    const std::string text = no_python() ? no_python_text() : found ? pymalloc_text(use, style_) : "obmalloc was not found\n";
+    return {pymalloc_json(use), text};
+  }
+
+  Answer ledger() {
+    const Stock stock = take_stock(process_, progress_, timings_);
+    return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
+  }
+
+  Answer report() {
+    const Stock stock = take_stock(process_, progress_, timings_);
+    return {report_json(process_, stock), report_text(process_, stock, style_)};
+  }
+
+  bool no_python() const { return process_.runtime() == nullptr; }
+  std::string no_python_text() const {
+    return process_.python.version.empty() ? "there is no Python in this process\n"
+                                           : fmt::format("CPython {} could not be decoded\n", process_.python.version);
+  }
+
+  const Options& options_;
+  Progress& progress_;
+  Process& process_;
+  Timings& timings_;
+  TextStyle style_;
+};
+
+// Writes all of `text`; false, with a message on standard error, if it did not go out whole.
+bool write_answer(const std::string& text, const std::string& path) {
+  std::FILE* file = path.empty() ? stdout : std::fopen(path.c_str(), "we");
+  if (file == nullptr) {
+    fmt::print(stderr, "heapcore: {} cannot be written: {}\nname another file with -o\n", path, errno_text(errno));
+    return false;
+  }
+  bool good = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
+  const int number = errno;
+  if (!path.empty()) good = std::fclose(file) == 0 && good;
+  if (!good && number != EPIPE) {
+    fmt::print(stderr, "heapcore: the answer could not be written whole to {}: {}\n",
+               path.empty() ? "standard output" : path, errno_text(number));
+  }
+  return good;
+}
+
+ExitStatus status_of(const Error& error) {
+  return error.code == ErrorCode::kUsage ? ExitStatus::kUsage : ExitStatus::kUnreadable;
+}
+
+}  // namespace
+
+ExitStatus run_command(const Options& options, Progress& progress) {
+  Timings timings;
+  Result<Process> process = open_target(options.target, progress, timings);
+  if (!process) {
+    progress.end();
+    fmt::print(stderr, "heapcore: {}\n", process.error().message);
+    if (!process.error().hint.empty()) fmt::print(stderr, "{}\n", process.error().hint);
+    return status_of(process.error());
+  }
+  Answer answer = Command(options, progress, *process, timings).run();
+  const bool json = options.json || options.output.ends_with(".json");
+  std::string text = std::move(answer.text);
+  timings.time("render", [&] {
+    if (!json) return;
+    Json document = document_head(options.command, *process);
+    document.update(answer.json);
+    // A name in the target may be no UTF-8; JSON must be.
+    text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  });
+  progress.end();
+  const bool written = write_answer(text, options.output);
+  // The report has its own section for them, and so has JSON.
+  if (!json && options.command != "report") fmt::print(stderr, "{}", warnings_text(process->findings));
+  if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
+  if (!written) return ExitStatus::kUnreadable;
+  return process->findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;
+}
+
+}  // namespace heapcore

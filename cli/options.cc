@@ -1,0 +1,197 @@
+#include "options.h"
+
+#include <archive.h>
+#include <capstone.h>
+#include <elfutils/version.h>
+#include <fmt/format.h>
+#include <tbb/version.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <string_view>
+
+#include "report/version.h"
+
+namespace heapcore {
+namespace {
+
+struct CommandName {
+  const char* name;
+  const char* question;
+};
+
+constexpr CommandName kCommands[] = {
+    {"report", "the incident report: where did the memory go (this is the default)"},
+    {"types", "how many objects of which type, and how many bytes"},
+    {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
+    {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
+    {"ledger", "every mapped byte, by what it is"},
+};
+
+constexpr const char* kFooter = R"(A first word that is a command name is the command; anything else is a core file:
+  heapcore worker.core             heapcore --pid 7458
+  heapcore types worker.core       heapcore types --pid 7458 --tracked --limit 50
+Exit status: 0 answered; 1 answered, with parts missing or damaged; 2 usage; 3 the target cannot be read.)";
+
+bool is_command(std::string_view word) {
+  return std::any_of(std::begin(kCommands), std::end(kCommands), [&](const CommandName& c) { return word == c.name; });
+}
+
+// How many letters must be added, dropped, changed or swapped with a neighbour.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+// The nearest of `known`, if it is near enough to have been meant.
+std::string meant(std::string_view word, const std::vector<std::string>& known) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(1, std::min<std::size_t>(3, word.size() / 2)) + 1;
+  for (const std::string& candidate : known) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::string version_text() {
+  int capstone_major = 0;
+  int capstone_minor = 0;
+  cs_version(&capstone_major, &capstone_minor);
+  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) 0.{}, Capstone {}.{}, {}, oneTBB {}, fmt {}.{}.{}\n",
+                     heapcore_version(), _ELFUTILS_VERSION, capstone_major, capstone_minor, archive_version_string(),
+                     TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
+}
+
+// The options of one command. CLI11 writes into `options`, which outlives the parse.
+void add_options(CLI::App& command, Options& options) {
+  const std::string name = command.get_name();
+  command.add_option("TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
+  command.add_option("--pid", options.target.pid, "a live process instead of a core file")->check(CLI::PositiveNumber);
+  command.add_option("--exe", options.target.files.exe, "the main executable, if it lies elsewhere here");
+  command.add_option("--sysroot", options.target.files.sysroot, "where the mapped files of another machine lie");
+  command.add_flag("--json", options.json, "one JSON document on standard output");
+  command.add_option("--limit", options.limit, "rows shown of long tables; 0 for all");
+  command.add_option("--threads", options.threads, "threads to use; 0 for one a processor")->check(CLI::NonNegativeNumber);
+  command.add_flag("--timings", options.timings, "how long each pass took, on standard error");
+  command.add_flag("--values", options.values, "allow contents of strings and bytes in the answer");
+  command.add_flag("!--no-progress", options.progress, "no progress on standard error");
+  const std::map<std::string, ColorChoice> colors = {
+      {"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}};
+  command.add_option("--color", options.color, "auto, always or never")
+      ->transform(CLI::CheckedTransformer(colors, CLI::ignore_case).description(""));
+  const std::map<std::string, SortBy> sorts = {
+      {"bytes", SortBy::kBytes}, {"count", SortBy::kCount}, {"name", SortBy::kName}};
+  const std::map<std::string, GroupBy> groups = {
+      {"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}};
+  if (name == "types") {
+    command.add_option("--sort", options.sort, "bytes, count or name")
+        ->transform(CLI::CheckedTransformer(sorts, CLI::ignore_case).description(""));
+    command.add_flag("--tracked", options.tracked, "only objects that gc.get_objects() would return");
+    command.add_option("--by", options.by, "type, module or size")
+        ->transform(CLI::CheckedTransformer(groups, CLI::ignore_case).description(""));
+  }
+  if (name == "report") {
+    command.add_option("-o,--output", options.output, "write the report to FILE: .txt, or .json for JSON");
+  }
+}
+
+EarlyExit usage(const std::string& message, const std::string& hint) {
+  return {ExitStatus::kUsage, fmt::format("heapcore: {}\n{}\n", message, hint)};
+}
+
+std::vector<std::string> option_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// A word that is neither a command nor a file: what was meant?
+std::optional<EarlyExit> unknown_word(const std::string& word, bool alone) {
+  if (::access(word.c_str(), F_OK) == 0) return std::nullopt;
+  std::vector<std::string> names;
+  for (const CommandName& command : kCommands) names.emplace_back(command.name);
+  const std::string best = meant(word, names);
+  if (!best.empty() && word.find('/') == std::string::npos && word.find('.') == std::string::npos) {
+    return usage(fmt::format("\"{}\" is neither a command nor a file", word), fmt::format("did you mean \"{}\"?", best));
+  }
+  if (alone) return std::nullopt;  // a core file that is not there: opening it says so
+  return usage(fmt::format("\"{}\" is neither a command nor a file", word), "heapcore --help lists the commands");
+}
+
+}  // namespace
+
+std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& early) {
+  Options options;
+  CLI::App app("Says where a CPython process's memory went, from a core file or a live process.", "heapcore");
+  app.footer(kFooter);
+  app.require_subcommand(0, 1);
+  bool version = false;
+  app.add_flag("--version", version, "versions of heapcore and of the libraries it is linked with");
+  for (const CommandName& command : kCommands) add_options(*app.add_subcommand(command.name, command.question), options);
+
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (words.empty()) {
+    early = usage("no target", "name a core file, or a process with --pid PID; heapcore --help says more");
+    return std::nullopt;
+  }
+  const bool about_all = words[0] == "--help" || words[0] == "-h" || words[0] == "--version";
+  if (!about_all && !is_command(words[0])) {
+    if (!words[0].starts_with('-')) {
+      const bool alone = words.size() == 1 || words[1].starts_with('-');
+      if (const auto exit = unknown_word(words[0], alone)) {
+        early = *exit;
+        return std::nullopt;
+      }
+    }
+    words.insert(words.begin(), "report");
+  }
+  options.command = about_all ? "" : words[0];
+  const CLI::App& command = about_all ? app : *app.get_subcommand(words[0]);
+  try {
+    std::reverse(words.begin(), words.end());  // as CLI11 wants it
+    app.parse(words);
+  } catch (const CLI::CallForHelp&) {
+    early = {ExitStatus::kAnswered, app.help()};
+    return std::nullopt;
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> extra = app.remaining(true);
+    const std::string word = extra.empty() ? "" : extra.front();
+    const std::string best = word.starts_with("--") ? meant(word.substr(0, word.find('=')), option_names(command)) : "";
+    early = usage(fmt::format("{} does not take \"{}\"", options.command, word),
+                  best.empty() ? fmt::format("heapcore {} --help lists its options", options.command)
+                               : fmt::format("did you mean {}?", best));
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    early = usage(error.what(), fmt::format("heapcore {} --help lists its options", options.command));
+    return std::nullopt;
+  }
+  if (version) {
+    early = {ExitStatus::kAnswered, version_text()};
+    return std::nullopt;
+  }
+  if (options.target.core.empty() == (options.target.pid == 0)) {
+    early = usage(options.target.core.empty() ? "no target" : "both a core file and --pid are given",
+                  "name one target: a core file, or a process with --pid PID");
+    return std::nullopt;
+  }
+  return options;
+}
+
+}  // namespace heapcore

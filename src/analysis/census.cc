@@ -1,0 +1,258 @@
+#include "analysis/census.h"
+
+#include <fmt/format.h>
+#include <tbb/enumerable_thread_specific.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_group.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "glibc_heap/chunks.h"
+#include "pyobj/gc_lists.h"
+#include "pyobj/objects.h"
+#include "pyobj/obmalloc.h"
+
+namespace heapcore {
+namespace {
+
+// What one thread has seen. Merged at the end; sums do not depend on who saw what.
+struct Tally {
+  Tally(const Process& process, TypeTable& types)
+      : objects(process.snapshot, process.runtime()->traits, types) {}
+
+  void count(const ObjectView& object, std::uint64_t bytes) {
+    if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
+    TypeTotals& of_size = by_size[static_cast<std::size_t>(std::bit_width(bytes))];
+    for (TypeTotals* totals : {&by_type[object.type.id], &of_size}) {
+      totals->all.add(bytes);
+      if (object.tracked) totals->tracked.add(bytes);
+    }
+  }
+
+  // Takes an object out of the tracked ones. The counts may wrap; they come right when the tallies are summed.
+  void uncount_tracked(const ObjectView& object, std::uint64_t bytes) {
+    if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
+    TypeTotals& of_size = by_size[static_cast<std::size_t>(std::bit_width(bytes))];
+    for (TypeTotals* totals : {&by_type[object.type.id], &of_size}) {
+      --totals->tracked.count;
+      totals->tracked.bytes -= bytes;
+    }
+  }
+
+  ObjectReader objects;
+  std::vector<TypeTotals> by_type;
+  std::array<TypeTotals, kSizeClasses> by_size;
+  GcRingCheck rings;
+  BlockContents pools;
+  BlockContents chunks;
+  BlockContents mmapped;
+  Findings findings;
+};
+
+class CensusTaker {
+ public:
+  CensusTaker(const Process& process, Progress& progress, Findings& findings)
+      : process_(process),
+        runtime_(*process.runtime()),
+        progress_(progress),
+        findings_(findings),
+        types_(std::make_unique<TypeTable>(process.snapshot, runtime_)),
+        tallies_([this] { return Tally(process_, *types_); }) {}
+
+  Census run() {
+    sweep();
+    Census census;
+    GcRingCheck rings;
+    for (Tally& tally : tallies_) {
+      merge_counts(census, tally);
+      rings.merge(tally.rings);
+      merge(census.pools, tally.pools);
+      merge(census.chunks, tally.chunks);
+      merge(census.mmapped, tally.mmapped);
+      findings_.merge(tally.findings);
+    }
+    census.by_type.resize(types_->size());
+    settle_lists(census, rings);
+    for (const TypeTotals& totals : census.by_type) {
+      census.total += totals.all;
+      census.tracked += totals.tracked;
+    }
+    report_unnamed();
+    census.types = std::move(types_);
+    return census;
+  }
+
+ private:
+  static void merge_counts(Census& census, const Tally& tally) {
+    if (census.by_type.size() < tally.by_type.size()) census.by_type.resize(tally.by_type.size());
+    for (std::size_t i = 0; i < tally.by_type.size(); ++i) census.by_type[i] += tally.by_type[i];
+    for (std::size_t i = 0; i < kSizeClasses; ++i) census.by_size[i] += tally.by_size[i];
+  }
+
+  static void merge(BlockContents& into, const BlockContents& from) {
+    into.objects += from.objects;
+    into.other += from.other;
+  }
+
+  void sweep() {
+    if (runtime_.arenas) {
+      Reader reader(process_.snapshot.space);
+      arenas_ = read_arenas(reader, runtime_.traits, *runtime_.arenas, findings_);
+    }
+    const Heap* heap = process_.heap();
+    std::uint64_t total = arenas_.size() * runtime_.traits.arena_bytes;
+    if (heap != nullptr) {
+      for (const Region& region : heap->regions) total += region.range.size_bytes();
+    }
+    progress_.begin("decode", total);
+    tbb::task_group tasks;
+    if (heap != nullptr) {
+      // A region cannot be split, its chunks being found one after the other; so these go first.
+      for (const Region& region : heap->regions) {
+        tasks.run([this, heap, &region] { sweep_region(*heap, region, tallies_.local()); });
+      }
+      tasks.run([this, heap] { sweep_mmapped(*heap, tallies_.local()); });
+    }
+    tasks.run([this] {
+      tbb::parallel_for(std::size_t{0}, arenas_.size(), [this](std::size_t i) { sweep_arena(arenas_[i], tallies_.local()); });
+    });
+    tasks.wait();
+    progress_.end();
+  }
+
+  void sweep_arena(const PyArena& arena, Tally& tally) {
+    const PyTraits& traits = runtime_.traits;
+    FreeBlocks free;
+    for (Addr at = arena.first_pool; at < arena.carved_end; at += traits.pool_bytes) {
+      const std::span<const std::byte> bytes = tally.objects.reader().span(at, traits.pool_bytes);
+      PoolHeader pool;
+      if (bytes.empty() || !read_pool(bytes, at, arena, traits, pool, tally.findings)) continue;
+      if (pool.blocks_in_use != 0) sweep_pool(bytes, pool, free, tally);
+    }
+    progress_.advance(traits.arena_bytes);
+  }
+
+  void sweep_pool(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Tally& tally) {
+    read_free_blocks(bytes, pool, free, tally.findings);
+    std::uint32_t block = 0;
+    for (std::uint32_t offset = pool.first_block; offset < pool.nextoffset; offset += pool.block_bytes, ++block) {
+      if (free.test(block)) continue;
+      const bool is_object = sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), tally);
+      (is_object ? tally.pools.objects : tally.pools.other).add(pool.block_bytes);
+    }
+  }
+
+  // Counts the object in a block, if there is one.
+  bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally) {
+    ObjectView object;
+    if (!tally.objects.recognise(address, bytes, object)) return false;
+    tally.count(object, tally.objects.size_of(object, bytes.subspan(object.offset)));
+    if (object.tracked) tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
+    return true;
+  }
+
+  void sweep_region(const Heap& heap, const Region& region, Tally& tally) {
+    Reader walker(process_.snapshot.space);
+    std::uint64_t done = 0;
+    for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
+      if (!chunk.in_use()) return;
+      const std::span<const std::byte> bytes = tally.objects.reader().span(chunk.user_address(), chunk.user_bytes());
+      const bool is_object = !bytes.empty() && sweep_block(chunk.user_address(), bytes, tally);
+      (is_object ? tally.chunks.objects : tally.chunks.other).add(chunk.size_bytes);
+      done += chunk.size_bytes;
+      if (done > (4 << 20)) {
+        progress_.advance(done);
+        done = 0;
+      }
+    });
+    progress_.advance(done);
+  }
+
+  void sweep_mmapped(const Heap& heap, Tally& tally) {
+    for (const MmappedChunk& chunk : heap.mmapped) {
+      const Addr user = chunk.address + kChunkHeaderBytes;
+      const std::span<const std::byte> bytes = tally.objects.reader().span(user, chunk.mapping.end - user);
+      const bool is_object = !bytes.empty() && sweep_block(user, bytes, tally);
+      (is_object ? tally.mmapped.objects : tally.mmapped.other).add(chunk.mapping.size_bytes());
+    }
+  }
+
+  // Are the rings whole? If not, walks them for objects that lie in neither allocator's memory. Frozen objects are taken out of
+  // the tracked ones in any case.
+  void settle_lists(Census& census, GcRingCheck rings) {
+    Tally tally(process_, *types_);
+    Reader& reader = tally.objects.reader();
+    const PyLayout& layout = *runtime_.traits.layout;
+    const std::vector<GcListHead> heads = gc_list_heads(runtime_);
+    for (const GcListHead& head : heads) {
+      Addr next = 0;
+      if (reader.try_load(head.address + layout.PyGC_Head._gc_next.offset, next)) rings.add(head.address, align_down(next, 4));
+    }
+    census.rings_whole = !heads.empty() && rings.whole();
+    const std::uint64_t bound = process_.snapshot.mapped_bytes() / runtime_.traits.gc_head_bytes();
+    for (const GcListHead& head : heads) {
+      if (census.rings_whole && !head.permanent) continue;
+      walk_gc_list(reader, runtime_.traits, head.address, bound, findings_,
+                   [&](Addr node) { settle_node(node, head.permanent, tally, census); });
+    }
+    merge_counts(census, tally);
+    if (census.objects_elsewhere != 0) {
+      findings_.note("gc-objects-elsewhere", Room::kAnalysis, 0,
+                     fmt::format("{} objects on the collector's lists lie in neither obmalloc's nor malloc's memory; they "
+                                 "are counted",
+                                 census.objects_elsewhere));
+    }
+  }
+
+  void settle_node(Addr node, bool permanent, Tally& tally, Census& census) {
+    ObjectView object;
+    if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object)) {
+      findings_.add({"gc-object-damaged", Room::kAnalysis, node, "what a list of the collector names here is no object"});
+      return;
+    }
+    const std::span<const std::byte> bytes = tally.objects.reader().span_to_end(object.address);
+    const std::uint64_t size = tally.objects.size_of(object, bytes);
+    if (!in_swept_memory(node)) {
+      tally.count(object, size);
+      ++census.objects_elsewhere;
+    }
+    if (permanent) tally.uncount_tracked(object, size);
+  }
+
+  bool in_swept_memory(Addr address) const {
+    const auto arena = std::upper_bound(arenas_.begin(), arenas_.end(), address,
+                                        [](Addr a, const PyArena& entry) { return a < entry.address; });
+    if (arena != arenas_.begin() && address - (arena - 1)->address < runtime_.traits.arena_bytes) return true;
+    const Heap* heap = process_.heap();
+    if (heap == nullptr) return false;
+    if (heap->region_at(address) != nullptr) return true;
+    return std::any_of(heap->mmapped.begin(), heap->mmapped.end(),
+                       [&](const MmappedChunk& chunk) { return chunk.mapping.contains(address); });
+  }
+
+  void report_unnamed() {
+    const std::size_t unnamed = types_->unnamed();
+    if (unnamed == 0) return;
+    findings_.add({"type-names-missing", Room::kAnalysis, 0,
+                   fmt::format("the names of {} types lie in parts of files that the core does not hold and that were not "
+                               "found here; give the files with --exe or --sysroot",
+                               unnamed)});
+  }
+
+  const Process& process_;
+  const PyRuntime& runtime_;
+  Progress& progress_;
+  Findings& findings_;
+  std::unique_ptr<TypeTable> types_;
+  std::vector<PyArena> arenas_;
+  tbb::enumerable_thread_specific<Tally> tallies_;
+};
+
+}  // namespace
+
+Census take_census(const Process& process, Progress& progress, Findings& findings) {
+  return CensusTaker(process, progress, findings).run();
+}
+
+}  // namespace heapcore

@@ -1,0 +1,72 @@
+// The object census: every live Python object found, counted by type, in one sweep over the memory that can hold objects.
+//
+// The sweep goes over obmalloc's pools and malloc's chunks in use, in address order and in parallel; then it checks with GcRingCheck
+// that it met every object on the collector's lists, and walks the lists only if it did not. Nothing is stored for an object: memory
+// grows with the number of types.
+//
+// "bytes" are what sys.getsizeof says, GC header and pre-header included; "block_bytes" are what the allocators gave.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "analysis/process.h"
+#include "glibc_heap/heap.h"
+#include "pyobj/types.h"
+
+namespace heapcore {
+
+struct CountAndBytes {
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+
+  void add(std::uint64_t n) {
+    ++count;
+    bytes += n;
+  }
+  CountAndBytes& operator+=(const CountAndBytes& other) {
+    count += other.count;
+    bytes += other.bytes;
+    return *this;
+  }
+};
+
+struct TypeTotals {
+  CountAndBytes all;
+  CountAndBytes tracked;  // of which gc.get_objects() would return
+
+  TypeTotals& operator+=(const TypeTotals& other) {
+    all += other.all;
+    tracked += other.tracked;
+    return *this;
+  }
+};
+
+// What the blocks of one kind of memory hold.
+struct BlockContents {
+  CountAndBytes objects;  // blocks that hold a Python object; whole blocks
+  CountAndBytes other;    // blocks in use that hold none: tables, item arrays, buffers, native data
+};
+
+// Sizes by powers of two: index i counts the objects of 2^(i-1) to 2^i - 1 bytes.
+inline constexpr std::size_t kSizeClasses = 65;
+
+struct Census {
+  std::unique_ptr<TypeTable> types;
+  std::vector<TypeTotals> by_type;  // indexed by TypeId
+  std::array<TypeTotals, kSizeClasses> by_size;
+  CountAndBytes total;
+  CountAndBytes tracked;
+  std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's memory
+  bool rings_whole = false;             // the sweep met every object on the lists, and nothing else claimed to be on one
+  BlockContents pools;
+  BlockContents chunks;   // of arenas; bytes are whole chunks
+  BlockContents mmapped;  // mmapped chunks; bytes are whole mappings
+};
+
+// The pass "decode". REQUIRES: process.runtime() != nullptr.
+Census take_census(const Process& process, Progress& progress, Findings& findings);
+
+}  // namespace heapcore

@@ -1,0 +1,265 @@
+#include "analysis/ledger.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "glibc_heap/census.h"
+
+namespace heapcore {
+namespace {
+
+// A range that an allocator answers for, as a whole, in the rows that the maker adds for it.
+struct Claim {
+  AddrRange range;
+  enum class Owner : std::uint8_t { kObmalloc, kMallocRegion, kMmappedChunk } owner;
+};
+
+class LedgerMaker {
+ public:
+  LedgerMaker(const Process& process, const Census* census, const ObmallocUse* obmalloc, Findings& findings)
+      : process_(process), census_(census), obmalloc_(obmalloc), findings_(findings) {}
+
+  Ledger run() {
+    collect_claims();
+    add_mappings();
+    add_obmalloc();
+    add_malloc();
+    add_mmapped();
+    return sorted();
+  }
+
+ private:
+  void add(std::string category, std::string detail, std::uint64_t bytes, std::uint64_t not_dumped_bytes = 0) {
+    if (bytes == 0) return;
+    LedgerRow& row = rows_[{std::move(category), std::move(detail)}];
+    row.bytes += bytes;
+    row.not_dumped_bytes += not_dumped_bytes;
+  }
+
+  void collect_claims() {
+    if (obmalloc_ != nullptr) {
+      for (const ArenaUse& use : obmalloc_->arenas) {
+        claims_.push_back({{use.arena.address, use.arena.address + obmalloc_->arena_bytes}, Claim::Owner::kObmalloc});
+      }
+    }
+    if (const Heap* heap = process_.heap()) {
+      for (const Region& region : heap->regions) claims_.push_back({region.mapped(), Claim::Owner::kMallocRegion});
+      for (const MmappedChunk& chunk : heap->mmapped) claims_.push_back({chunk.mapping, Claim::Owner::kMmappedChunk});
+    }
+    std::stable_sort(claims_.begin(), claims_.end(),
+                     [](const Claim& a, const Claim& b) { return a.range.start < b.range.start; });
+    Addr covered = 0;
+    std::erase_if(claims_, [&](const Claim& claim) {
+      const bool bad = claim.range.start < covered || mapped_in(claim.range) != claim.range.size_bytes();
+      if (bad) {
+        findings_.add({"ledger-claim-dropped", Room::kAnalysis, claim.range.start,
+                       fmt::format("an allocator claims {} bytes here that are not all mapped, or are claimed twice",
+                                   claim.range.size_bytes())});
+      } else {
+        covered = claim.range.end;
+      }
+      return bad;
+    });
+  }
+
+  std::uint64_t mapped_in(const AddrRange& range) const {
+    std::uint64_t bytes = 0;
+    const std::vector<Mapping>& mappings = process_.snapshot.mappings;
+    auto at = std::upper_bound(mappings.begin(), mappings.end(), range.start,
+                               [](Addr a, const Mapping& mapping) { return a < mapping.end; });
+    for (; at != mappings.end() && at->start < range.end; ++at) {
+      bytes += std::min(at->end, range.end) - std::max(at->start, range.start);
+    }
+    return bytes;
+  }
+
+  std::uint64_t not_dumped_in(Addr start, Addr end) const {
+    const std::span<const Segment> segments = process_.snapshot.space.segments();
+    std::uint64_t bytes = 0;
+    for (std::size_t i = process_.snapshot.space.lower_index(start); i < segments.size() && segments[i].start < end; ++i) {
+      if (segments[i].state != ByteState::kNotDumped) continue;
+      bytes += std::min(segments[i].end, end) - std::max(segments[i].start, start);
+    }
+    return bytes;
+  }
+
+  // Labels what no allocator claims of each mapping.
+  void add_mappings() {
+    auto claim = claims_.begin();
+    for (const Mapping& mapping : process_.snapshot.mappings) {
+      Addr at = mapping.start;
+      while (at < mapping.end) {
+        while (claim != claims_.end() && claim->range.end <= at) ++claim;
+        const Addr next = claim == claims_.end() ? mapping.end : std::clamp(claim->range.start, at, mapping.end);
+        if (next > at) label(mapping, at, next);
+        if (next >= mapping.end) break;
+        at = std::min(claim->range.end, mapping.end);
+      }
+    }
+  }
+
+  void label(const Mapping& mapping, Addr start, Addr end) {
+    const std::uint64_t not_dumped = not_dumped_in(start, end);
+    if (mapping.is_file()) {
+      add(mapping.shared ? "shared file" : "file", mapping.path, end - start, not_dumped);
+      return;
+    }
+    if (mapping.shared) {
+      add("shared memory", mapping.path, end - start, not_dumped);
+      return;
+    }
+    if (const Thread* thread = stack_owner(mapping)) {
+      const bool main = thread->tid == process_.snapshot.info.pid;
+      add("stack", main ? "main thread" : "other threads", end - start, not_dumped);
+      return;
+    }
+    if (mapping.path == "[stack]") {
+      add("stack", "main thread", end - start, not_dumped);
+      return;
+    }
+    if (mapping.path.starts_with('[') && mapping.path != "[heap]" && !mapping.path.starts_with("[anon")) {
+      add("kernel", mapping.path, end - start, not_dumped);
+      return;
+    }
+    if (in_thread_heap(start)) {
+      add("malloc reserved", "not yet used part of thread arenas", end - start, not_dumped);
+      return;
+    }
+    if (const Module* module = module_before(mapping)) {
+      add("file", module->path, end - start, not_dumped);
+      return;
+    }
+    add("anonymous", mapping.writable ? "" : "not writable", end - start, not_dumped);
+  }
+
+  const Thread* stack_owner(const Mapping& mapping) const {
+    for (const Thread& thread : process_.snapshot.threads) {
+      if (thread.sp >= mapping.start && thread.sp < mapping.end) return &thread;
+    }
+    return nullptr;
+  }
+
+  // A thread arena's heap reserves HEAP_MAX_SIZE; only its beginning is in use.
+  bool in_thread_heap(Addr address) const {
+    constexpr std::uint64_t kHeapMaxBytes = 64 << 20;
+    const Heap* heap = process_.heap();
+    if (heap == nullptr) return false;
+    for (const Arena& arena : heap->arenas) {
+      if (arena.is_main) continue;
+      for (const AddrRange& part : arena.heaps) {
+        if (address >= part.end && align_down(address, kHeapMaxBytes) == align_down(part.start, kHeapMaxBytes)) return true;
+      }
+    }
+    return false;
+  }
+
+  // .bss: anonymous memory that begins where a module's own mappings end.
+  const Module* module_before(const Mapping& mapping) const {
+    if (!mapping.writable) return nullptr;
+    for (const Module& module : process_.snapshot.modules) {
+      if (module.range.end == mapping.start) return &module;
+    }
+    return nullptr;
+  }
+
+  void add_obmalloc() {
+    if (obmalloc_ == nullptr) return;
+    const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->pools.objects.bytes, obmalloc_->bytes_in_use);
+    settle(Claim::Owner::kObmalloc,
+           {{"python objects", "in obmalloc pools", objects},
+            {"python tables and buffers", "in obmalloc pools", obmalloc_->bytes_in_use - objects},
+            {"obmalloc free", "blocks in used pools", obmalloc_->bytes_free - obmalloc_->bytes_free_pools},
+            {"obmalloc free", "free pools", obmalloc_->bytes_free_pools},
+            {"obmalloc overhead", "", obmalloc_->bytes_overhead}});
+  }
+
+  void add_malloc() {
+    const Heap* heap = process_.heap();
+    if (heap == nullptr) return;
+    ArenaTotals all;
+    for (const Arena& arena : heap->arenas) all += arena.totals;
+    const std::uint64_t used = all.of(ChunkState::kInUse).bytes;
+    const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->chunks.objects.bytes, used);
+    settle(Claim::Owner::kMallocRegion,
+           {{"python objects", "in malloc chunks", objects},
+            {"malloc in use", census_ == nullptr ? "" : "no Python object", used - objects},
+            {"malloc free", "tcache", all.of(ChunkState::kTcache).bytes},
+            {"malloc free", "fastbins", all.of(ChunkState::kFast).bytes},
+            {"malloc free", "unsorted bin", all.of(ChunkState::kUnsorted).bytes},
+            {"malloc free", "small bins", all.of(ChunkState::kSmall).bytes},
+            {"malloc free", "large bins", all.of(ChunkState::kLarge).bytes},
+            {"malloc free", "top", all.of(ChunkState::kTop).bytes},
+            {"malloc overhead", "", all.overhead_bytes}});
+  }
+
+  void add_mmapped() {
+    const Heap* heap = process_.heap();
+    if (heap == nullptr) return;
+    const std::uint64_t used = heap->mmapped_total().bytes;
+    const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->mmapped.objects.bytes, used);
+    settle(Claim::Owner::kMmappedChunk,
+           {{"python objects", "in mmapped chunks", objects}, {"malloc in use", "mmapped chunks", used - objects}});
+  }
+
+  // Adds an allocator's rows so that they make up exactly what it claims. In a sound target they do; in a damaged one the walks
+  // counted less (what is missing is labelled damaged) or, a claim having been dropped, more (the largest rows give way).
+  void settle(Claim::Owner owner, std::vector<LedgerRow> parts) {
+    std::uint64_t claimed = 0;
+    std::uint64_t not_dumped = 0;
+    for (const Claim& claim : claims_) {
+      if (claim.owner != owner) continue;
+      claimed += claim.range.size_bytes();
+      not_dumped += not_dumped_in(claim.range.start, claim.range.end);
+    }
+    std::uint64_t counted = 0;
+    for (const LedgerRow& part : parts) counted += part.bytes;
+    while (counted > claimed) {
+      const auto largest = std::max_element(parts.begin(), parts.end(),
+                                            [](const LedgerRow& a, const LedgerRow& b) { return a.bytes < b.bytes; });
+      const std::uint64_t excess = std::min(counted - claimed, largest->bytes);
+      largest->bytes -= excess;
+      counted -= excess;
+    }
+    for (const LedgerRow& part : parts) add(part.category, part.detail, part.bytes);
+    add(owner == Claim::Owner::kObmalloc ? "obmalloc damaged" : "malloc damaged", "", claimed - counted,
+        std::min(not_dumped, claimed - counted));
+  }
+
+  Ledger sorted() {
+    Ledger ledger;
+    std::map<std::string, std::uint64_t> by_category;
+    for (auto& [key, row] : rows_) {
+      row.category = key.first;
+      row.detail = key.second;
+      by_category[row.category] += row.bytes;
+      ledger.mapped_bytes += row.bytes;
+      ledger.rows.push_back(row);
+    }
+    std::sort(ledger.rows.begin(), ledger.rows.end(), [&](const LedgerRow& a, const LedgerRow& b) {
+      const std::uint64_t total_a = by_category[a.category];
+      const std::uint64_t total_b = by_category[b.category];
+      if (total_a != total_b) return total_a > total_b;
+      if (a.category != b.category) return a.category < b.category;
+      if (a.bytes != b.bytes) return a.bytes > b.bytes;
+      return a.detail < b.detail;
+    });
+    return ledger;
+  }
+
+  const Process& process_;
+  const Census* census_;
+  const ObmallocUse* obmalloc_;
+  Findings& findings_;
+  std::vector<Claim> claims_;  // sorted, disjoint, wholly mapped
+  std::map<std::pair<std::string, std::string>, LedgerRow> rows_;
+};
+
+}  // namespace
+
+Ledger make_ledger(const Process& process, const Census* census, const ObmallocUse* obmalloc, Findings& findings) {
+  return LedgerMaker(process, census, obmalloc, findings).run();
+}
+
+}  // namespace heapcore

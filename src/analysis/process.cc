@@ -1,0 +1,40 @@
+#include "analysis/process.h"
+
+#include "pyobj/obmalloc.h"
+
+namespace heapcore {
+namespace {
+
+// obmalloc's arenas are mappings of their own; malloc's scan for mmapped chunks must not look into them.
+std::vector<AddrRange> arena_ranges(const Process& process) {
+  std::vector<AddrRange> ranges;
+  const PyRuntime* runtime = process.runtime();
+  if (runtime == nullptr || !runtime->arenas) return ranges;
+  Reader reader(process.snapshot.space);
+  Findings reported_elsewhere;  // by whoever reads the arenas for their own sake
+  for (const PyArena& arena : read_arenas(reader, runtime->traits, *runtime->arenas, reported_elsewhere)) {
+    ranges.push_back({arena.address, arena.address + runtime->traits.arena_bytes});
+  }
+  return ranges;
+}
+
+}  // namespace
+
+Result<Process> open_target(const TargetName& target, Progress& progress, Timings& timings) {
+  Process process;
+  Result<Snapshot> snapshot = timings.time("open", [&] {
+    return target.core.empty() ? open_process(target.pid, target.files, progress)
+                               : open_core(target.core, target.files, progress);
+  });
+  if (!snapshot) return snapshot.error();
+  process.snapshot = std::move(*snapshot);
+  process.findings.merge(process.snapshot.findings);
+  timings.time("locate", [&] {
+    process.python = find_python(process.snapshot, process.findings);
+    process.malloc = find_heap(process.snapshot, process.findings);
+    if (Heap* heap = process.heap()) find_mmapped(process.snapshot, arena_ranges(process), *heap, process.findings);
+  });
+  return process;
+}
+
+}  // namespace heapcore

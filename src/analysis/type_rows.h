@@ -1,0 +1,32 @@
+// The census as a table: one row for each type, module or size class, sorted.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "analysis/census.h"
+
+namespace heapcore {
+
+enum class GroupBy : std::uint8_t { kType, kModule, kSize };
+enum class SortBy : std::uint8_t { kBytes, kCount, kName };
+
+struct TypeRow {
+  Addr address = 0;    // of the type; 0 where the row is not one type
+  std::string module;  // empty where unknown or of a size class
+  std::string name;    // of the type; empty for a module's row
+  std::uint64_t size_from = 0;  // of a size class: bytes of the smallest and the largest object it counts
+  std::uint64_t size_to = 0;
+  CountAndBytes total;
+};
+
+struct TypeRows {
+  GroupBy by = GroupBy::kType;
+  bool tracked_only = false;
+  std::vector<TypeRow> rows;  // those with at least one object
+  CountAndBytes total;        // of all rows, also of those that a limit keeps from being shown
+};
+
+TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);
+
+}  // namespace heapcore

@@ -1,0 +1,196 @@
+#include <nlohmann/json.hpp>
+
+#include "report/answers.h"
+#include "report/format.h"
+#include "report/version.h"
+
+namespace heapcore {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+Json target_json(const Process& process) {
+  const TargetInfo& info = process.snapshot.info;
+  Json target;
+  target["kind"] = info.kind == TargetKind::kCore ? "core" : "pid";
+  target["path"] = text_or_null(info.path);
+  target["pid"] = info.pid;
+  target["executable"] = text_or_null(info.executable);
+  target["command"] = text_or_null(info.command);
+  target["architecture"] = info.architecture;
+  target["python"] = text_or_null(process.python.version);
+  const Heap* heap = process.heap();
+  target["libc"] = heap == nullptr ? Json(nullptr) : Json(libc_text(*heap));
+  target["signal"] = info.signal;
+  target["threads"] = process.snapshot.threads.size();
+  target["mapped_bytes"] = process.snapshot.mapped_bytes();
+  if (info.kind == TargetKind::kProcess) target["pause_seconds"] = info.pause_seconds;
+  return target;
+}
+
+Json warnings_json(const Findings& findings) {
+  Json warnings = Json::array();
+  for (const Finding& finding : findings.kept()) {
+    Json warning;
+    warning["code"] = finding.code;
+    warning["message"] = finding.detail;
+    warning["address"] = finding.address == 0 ? Json(nullptr) : Json(address_text(finding.address));
+    warning["room"] = room_name(finding.room);
+    warning["incomplete"] = finding.incomplete;
+    warnings.push_back(std::move(warning));
+  }
+  for (const Findings::Dropped& dropped : findings.dropped()) {
+    warnings.push_back({{"code", dropped.code},
+                        {"message", "seen " + count_text(dropped.seen) + " times in all; only the first are listed"},
+                        {"address", nullptr}});
+  }
+  return warnings;
+}
+
+template <typename Counted>
+Json count_bytes(const Counted& value) {
+  return {{"count", value.count}, {"bytes", value.bytes}};
+}
+
+Json free_json(const ArenaTotals& totals) {
+  return {{"tcache", count_bytes(totals.of(ChunkState::kTcache))},
+          {"fast", count_bytes(totals.of(ChunkState::kFast))},
+          {"unsorted", count_bytes(totals.of(ChunkState::kUnsorted))},
+          {"small", count_bytes(totals.of(ChunkState::kSmall))},
+          {"large", count_bytes(totals.of(ChunkState::kLarge))}};
+}
+
+}  // namespace
+
+Json document_head(const std::string& command, const Process& process) {
+  Json document;
+  document["schema"] = 1;
+  document["heapcore"] = heapcore_version();
+  document["command"] = command;
+  document["target"] = target_json(process);
+  document["warnings"] = warnings_json(process.findings);
+  return document;
+}
+
+Json types_json(const TypeRows& types, std::size_t limit) {
+  Json rows = Json::array();
+  for (const TypeRow& row : types.rows) {
+    if (limit != 0 && rows.size() == limit) break;
+    Json entry;
+    if (types.by == GroupBy::kSize) {
+      entry["size_from"] = row.size_from;
+      entry["size_to"] = row.size_to;
+    } else {
+      entry["module"] = row.module;
+    }
+    if (types.by == GroupBy::kType) {
+      entry["name"] = row.name;
+      entry["address"] = address_text(row.address);
+    }
+    entry["count"] = row.total.count;
+    entry["bytes"] = row.total.bytes;
+    rows.push_back(std::move(entry));
+  }
+  Json answer;
+  answer["by"] = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size";
+  answer["tracked"] = types.tracked_only;
+  answer["types"] = std::move(rows);
+  answer["total"] = count_bytes(types.total);
+  return answer;
+}
+
+Json pymalloc_json(const ObmallocUse& use) {
+  Json answer;
+  answer["located_by"] = text_or_null(use.located_by);
+  answer["arena_bytes"] = use.arena_bytes;
+  answer["pool_bytes"] = use.pool_bytes;
+  answer["arenas"] = Json::array();
+  for (const ArenaUse& arena : use.arenas) {
+    answer["arenas"].push_back({{"address", address_text(arena.arena.address)},
+                                {"pools", arena.pools},
+                                {"free_pools", arena.free_pools},
+                                {"blocks_in_use", arena.blocks_in_use},
+                                {"bytes_in_use", arena.bytes_in_use}});
+  }
+  answer["classes"] = Json::array();
+  for (const PoolClass& size_class : use.classes) {
+    answer["classes"].push_back({{"block_bytes", size_class.block_bytes},
+                                 {"pools", size_class.pools},
+                                 {"blocks_in_use", size_class.blocks_in_use},
+                                 {"blocks_free", size_class.blocks_free}});
+  }
+  answer["total"] = {{"arenas", use.arenas.size()},        {"bytes", use.bytes},
+                     {"pools", use.pools},                 {"free_pools", use.free_pools},
+                     {"blocks_in_use", use.blocks_in_use}, {"bytes_in_use", use.bytes_in_use},
+                     {"bytes_free", use.bytes_free},       {"bytes_overhead", use.bytes_overhead}};
+  return answer;
+}
+
+Json malloc_json(const Heap& heap) {
+  Json answer;
+  answer["located_by"] = located_text(heap);
+  answer["layout"] = heap.layout_version;
+  answer["arenas"] = Json::array();
+  ArenaTotals all;
+  std::uint64_t system_bytes = 0;
+  for (const Arena& arena : heap.arenas) {
+    Json entry;
+    entry["address"] = address_text(arena.address);
+    entry["main"] = arena.is_main;
+    entry["heaps"] = arena.heaps.size();
+    entry["attached_threads"] = arena.attached_threads;
+    entry["system_bytes"] = arena.system_bytes;
+    entry["max_system_bytes"] = arena.max_system_bytes;
+    entry["top_bytes"] = arena.top_bytes;
+    entry["in_use"] = count_bytes(arena.totals.of(ChunkState::kInUse));
+    entry["free"] = free_json(arena.totals);
+    entry["overhead_bytes"] = arena.totals.overhead_bytes;
+    entry["lost_bytes"] = arena.totals.lost_bytes;
+    entry["trim"] = {{"releasable_bytes", arena.totals.trim_bytes()}};
+    answer["arenas"].push_back(std::move(entry));
+    all += arena.totals;
+    system_bytes += arena.system_bytes;
+  }
+  answer["mmapped"] = count_bytes(heap.mmapped_total());
+  Json total;
+  total["system_bytes"] = system_bytes;
+  total["in_use"] = count_bytes(all.of(ChunkState::kInUse));
+  total["free"] = free_json(all);
+  total["top_bytes"] = all.of(ChunkState::kTop).bytes;
+  total["overhead_bytes"] = all.overhead_bytes;
+  total["lost_bytes"] = all.lost_bytes;
+  answer["total"] = std::move(total);
+  answer["trim"] = {{"releasable_bytes", all.trim_bytes()}};
+  return answer;
+}
+
+Json ledger_json(const Ledger& ledger) {
+  Json rows = Json::array();
+  for (const LedgerRow& row : ledger.rows) {
+    rows.push_back({{"category", row.category},
+                    {"detail", row.detail},
+                    {"bytes", row.bytes},
+                    {"not_dumped_bytes", row.not_dumped_bytes}});
+  }
+  Json answer;
+  answer["ledger"] = std::move(rows);
+  answer["total"] = {{"mapped_bytes", ledger.mapped_bytes}};
+  return answer;
+}
+
+Json report_json(const Process& process, const Stock& stock) {
+  Json answer;
+  answer["findings"] = Json::array();
+  answer["ledger"] = ledger_json(stock.ledger);
+  answer["types"] =
+      stock.census ? types_json(type_rows(*stock.census, GroupBy::kType, SortBy::kBytes, false), 0) : Json(nullptr);
+  answer["pymalloc"] = stock.obmalloc ? pymalloc_json(*stock.obmalloc) : Json(nullptr);
+  answer["malloc"] = process.heap() == nullptr ? Json(nullptr) : malloc_json(*process.heap());
+  answer["limits"] = Json::array();
+  for (const char* limit : kReportLimits) answer["limits"].push_back(limit);
+  return answer;
+}
+
+}  // namespace heapcore

@@ -1,0 +1,294 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/answers.h"
+#include "report/format.h"
+#include "report/version.h"
+
+namespace heapcore {
+namespace {
+
+std::string heading(const std::string& text, const TextStyle& style) {
+  return style.color ? "\n\x1b[1m" + text + "\x1b[0m\n" : "\n" + text + "\n";
+}
+
+std::string type_name(const TypeRow& row) {
+  return row.module.empty() || row.module == "builtins" ? row.name : row.module + "." + row.name;
+}
+
+std::string row_name(const TypeRow& row, GroupBy by) {
+  switch (by) {
+    case GroupBy::kType: return printable(type_name(row));
+    case GroupBy::kModule: return row.module.empty() ? "(unknown)" : printable(row.module);
+    case GroupBy::kSize: return fmt::format("{} to {}", count_text(row.size_from), count_text(row.size_to));
+  }
+  return "";
+}
+
+// "12,345 (1.2 MiB)", or "-" of nothing.
+template <typename Counted>
+std::string amount(const Counted& value) {
+  if (value.count == 0) return "-";
+  return fmt::format("{} ({})", count_text(value.count), bytes_text(value.bytes));
+}
+
+std::string process_section(const Process& process) {
+  const Snapshot& snapshot = process.snapshot;
+  const TargetInfo& info = snapshot.info;
+  TextTable table({{"", Align::kLeft}, {"", Align::kLeft}});
+  const std::string what = info.kind == TargetKind::kCore ? "core file " + info.path : fmt::format("live process {}", info.pid);
+  table.add({"Target", printable(what)});
+  std::string command = printable(info.command.empty() ? info.executable : info.command);
+  if (info.kind == TargetKind::kCore && info.pid != 0) command += fmt::format("  (pid {})", info.pid);
+  table.add({"Process", command.empty() ? "unknown" : command});
+  if (info.kind == TargetKind::kProcess) {
+    table.add({"Stopped for", fmt::format("{:.1f} ms, then analysed from a copy", info.pause_seconds * 1000)});
+  } else if (info.signal != 0) {
+    table.add({"Signal", std::to_string(info.signal)});
+  }
+  table.add({"Threads", count_text(snapshot.threads.size())});
+  const PyRuntime* runtime = process.runtime();
+  if (runtime != nullptr) {
+    table.add({"Python", fmt::format("{}, found by {}, layout of {}", process.python.version, runtime->located_by,
+                                     runtime->traits.layout_version)});
+  } else {
+    table.add({"Python", process.python.version.empty() ? "none in this process"
+                                                        : process.python.version + ", not decoded (see Warnings)"});
+  }
+  if (const Heap* heap = process.heap()) {
+    table.add({"C library", fmt::format("{}, malloc found by {}, layout of {}", libc_text(*heap), located_text(*heap),
+                                        heap->layout_version)});
+  } else {
+    table.add({"C library", "no glibc malloc: " + printable(process.malloc.why_not)});
+  }
+  std::uint64_t not_dumped = 0;
+  for (const Mapping& mapping : snapshot.mappings) not_dumped += mapping.not_dumped_bytes;
+  table.add({"Memory", fmt::format("{} mapped, of which {} ({}) is not in the snapshot", bytes_text(snapshot.mapped_bytes()),
+                                   bytes_text(not_dumped), percent_text(not_dumped, snapshot.mapped_bytes()))});
+  return table.text();
+}
+
+// One line a category: what a person reads in ten seconds.
+std::string ledger_summary(const Ledger& ledger) {
+  TextTable table({{"", Align::kLeft}, {"bytes", Align::kRight}, {"share", Align::kRight}, {"", Align::kLeft}});
+  for (std::size_t i = 0; i < ledger.rows.size();) {
+    const std::string& category = ledger.rows[i].category;
+    std::uint64_t bytes = 0;
+    std::uint64_t parts = 0;
+    const LedgerRow& largest = ledger.rows[i];
+    for (; i < ledger.rows.size() && ledger.rows[i].category == category; ++i, ++parts) bytes += ledger.rows[i].bytes;
+    std::string detail = printable(largest.detail);
+    if (parts > 1) detail = fmt::format("{} {}{}", bytes_text(largest.bytes), detail, parts > 2 ? ", ..." : "");
+    table.add({category, bytes_text(bytes), percent_text(bytes, ledger.mapped_bytes), detail});
+  }
+  table.add({"total", bytes_text(ledger.mapped_bytes), percent_text(ledger.mapped_bytes, ledger.mapped_bytes), ""});
+  return table.text("  ");
+}
+
+std::string obmalloc_line(const ObmallocUse& use) {
+  return fmt::format("  obmalloc  {} arenas, {}: {} in use ({}), {} free in used pools, {} in free pools\n",
+                     count_text(use.arenas.size()), bytes_text(use.bytes), bytes_text(use.bytes_in_use),
+                     percent_text(use.bytes_in_use, use.bytes), bytes_text(use.bytes_free - use.bytes_free_pools),
+                     bytes_text(use.bytes_free_pools));
+}
+
+std::string malloc_line(const Heap& heap) {
+  ArenaTotals all;
+  std::uint64_t system_bytes = 0;
+  for (const Arena& arena : heap.arenas) {
+    all += arena.totals;
+    system_bytes += arena.system_bytes;
+  }
+  const CountBytes free = all.free();
+  return fmt::format("  malloc    {} arenas, {}: {} in use ({}), {} free; {} mmapped chunks, {}\n"
+                     "            malloc_trim(0) would return at most {}\n",
+                     count_text(heap.arenas.size()), bytes_text(system_bytes),
+                     bytes_text(all.of(ChunkState::kInUse).bytes), percent_text(all.of(ChunkState::kInUse).bytes, system_bytes),
+                     bytes_text(free.bytes), count_text(heap.mmapped.size()), bytes_text(heap.mmapped_total().bytes),
+                     bytes_text(all.trim_bytes()));
+}
+
+}  // namespace
+
+const char* heapcore_version() { return HEAPCORE_VERSION; }
+
+std::string libc_text(const Heap& heap) { return heap.libc_version.empty() ? "glibc" : "glibc " + heap.libc_version; }
+
+std::string located_text(const Heap& heap) {
+  std::string text = heap.located_by;
+  for (std::size_t i = 0; i < heap.agreed.size(); ++i) text += (i == 0 ? "; confirmed by " : ", ") + heap.agreed[i];
+  return text;
+}
+
+std::string warnings_text(const Findings& findings) {
+  std::string text;
+  for (const Finding& finding : findings.kept()) {
+    text += fmt::format("{}: {}", finding.incomplete ? "warning" : "note", printable(finding.detail));
+    if (finding.address != 0) text += fmt::format(" (at {:#x})", finding.address);
+    text += fmt::format(" [{}]\n", finding.code);
+  }
+  for (const Findings::Dropped& dropped : findings.dropped()) {
+    text += fmt::format("warning: {} was seen {} times in all\n", dropped.code, count_text(dropped.seen));
+  }
+  return text;
+}
+
+std::string timings_text(const Timings& timings) {
+  TextTable table({{"pass", Align::kLeft}, {"ms", Align::kRight}});
+  double total = 0;
+  for (const Timings::Pass& pass : timings.passes()) {
+    table.add({std::string(pass.name), fmt::format("{:.1f}", pass.seconds * 1000)});
+    total += pass.seconds;
+  }
+  table.add({"total", fmt::format("{:.1f}", total * 1000)});
+  return table.text();
+}
+
+std::string types_text(const TypeRows& types, const TextStyle& style) {
+  if (types.rows.empty()) return types.tracked_only ? "no tracked Python objects\n" : "no Python objects\n";
+  const char* title = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size in bytes";
+  TextTable table({{"count", Align::kRight}, {"bytes", Align::kRight}, {"share", Align::kRight}, {title, Align::kLeft}});
+  std::size_t shown = 0;
+  CountAndBytes rest;
+  for (const TypeRow& row : types.rows) {
+    if (style.limit != 0 && shown == style.limit) {
+      rest += row.total;
+      continue;
+    }
+    ++shown;
+    table.add({count_text(row.total.count), bytes_text(row.total.bytes), percent_text(row.total.bytes, types.total.bytes),
+               row_name(row, types.by)});
+  }
+  if (shown < types.rows.size()) {
+    table.add({count_text(rest.count), bytes_text(rest.bytes), percent_text(rest.bytes, types.total.bytes),
+               fmt::format("({} more)", count_text(types.rows.size() - shown))});
+  }
+  table.add({count_text(types.total.count), bytes_text(types.total.bytes), percent_text(types.total.bytes, types.total.bytes),
+             "total"});
+  return table.text("  ");
+}
+
+std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
+  std::string text = obmalloc_line(use);
+  text += fmt::format("            found by {}; arenas of {}, pools of {}\n", use.located_by, bytes_text(use.arena_bytes),
+                      bytes_text(use.pool_bytes));
+  TextTable classes({{"block bytes", Align::kRight},
+                     {"pools", Align::kRight},
+                     {"blocks in use", Align::kRight},
+                     {"blocks free", Align::kRight},
+                     {"bytes in use", Align::kRight},
+                     {"filled", Align::kRight}});
+  for (const PoolClass& c : use.classes) {
+    classes.add({count_text(c.block_bytes), count_text(c.pools), count_text(c.blocks_in_use), count_text(c.blocks_free),
+                 bytes_text(c.blocks_in_use * c.block_bytes),
+                 percent_text(c.blocks_in_use, c.blocks_in_use + c.blocks_free)});
+  }
+  text += heading("Size classes", style) + classes.text("  ");
+  TextTable arenas({{"arena", Align::kRight},
+                    {"pools", Align::kRight},
+                    {"free pools", Align::kRight},
+                    {"blocks in use", Align::kRight},
+                    {"bytes in use", Align::kRight},
+                    {"filled", Align::kRight}});
+  std::size_t shown = 0;
+  for (const ArenaUse& a : use.arenas) {
+    if (style.limit != 0 && shown++ == style.limit) break;
+    arenas.add({address_text(a.arena.address), count_text(a.pools), count_text(a.free_pools), count_text(a.blocks_in_use),
+                bytes_text(a.bytes_in_use), percent_text(a.bytes_in_use, use.arena_bytes)});
+  }
+  text += heading("Arenas", style) + arenas.text("  ");
+  if (style.limit != 0 && use.arenas.size() > style.limit) {
+    text += fmt::format("  ({} more; --limit 0 shows all)\n", count_text(use.arenas.size() - style.limit));
+  }
+  TextTable total({{"", Align::kLeft}, {"", Align::kRight}, {"", Align::kRight}});
+  total.add({"in use", bytes_text(use.bytes_in_use), percent_text(use.bytes_in_use, use.bytes)});
+  total.add({"free", bytes_text(use.bytes_free), percent_text(use.bytes_free, use.bytes)});
+  total.add({"overhead", bytes_text(use.bytes_overhead), percent_text(use.bytes_overhead, use.bytes)});
+  total.add({"total", bytes_text(use.bytes), percent_text(use.bytes, use.bytes)});
+  return text + heading("Total", style) + total.text("  ");
+}
+
+std::string malloc_text(const Heap& heap, const TextStyle& style) {
+  std::string text = malloc_line(heap);
+  text += fmt::format("            {}, found by {}, layout of {}\n", libc_text(heap), located_text(heap), heap.layout_version);
+  TextTable table({{"arena", Align::kRight},
+                   {"", Align::kLeft},
+                   {"heaps", Align::kRight},
+                   {"system", Align::kRight},
+                   {"in use", Align::kRight},
+                   {"tcache", Align::kRight},
+                   {"fast", Align::kRight},
+                   {"unsorted", Align::kRight},
+                   {"small", Align::kRight},
+                   {"large", Align::kRight},
+                   {"top", Align::kRight},
+                   {"trim returns", Align::kRight}});
+  const auto add = [&](const std::string& name, const std::string& note, std::uint64_t heaps, std::uint64_t system_bytes,
+                       const ArenaTotals& totals) {
+    table.add({name, note, count_text(heaps), bytes_text(system_bytes), amount(totals.of(ChunkState::kInUse)),
+               amount(totals.of(ChunkState::kTcache)), amount(totals.of(ChunkState::kFast)),
+               amount(totals.of(ChunkState::kUnsorted)), amount(totals.of(ChunkState::kSmall)),
+               amount(totals.of(ChunkState::kLarge)), bytes_text(totals.of(ChunkState::kTop).bytes),
+               bytes_text(totals.trim_bytes())});
+  };
+  ArenaTotals all;
+  std::uint64_t heaps = 0;
+  std::uint64_t system_bytes = 0;
+  for (const Arena& arena : heap.arenas) {
+    add(address_text(arena.address), arena.is_main ? "main" : "", arena.heaps.size(), arena.system_bytes, arena.totals);
+    all += arena.totals;
+    heaps += arena.heaps.size();
+    system_bytes += arena.system_bytes;
+  }
+  add("total", "", heaps, system_bytes, all);
+  return text + heading("Arenas", style) + table.text("  ");
+}
+
+std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
+  TextTable table({{"category", Align::kLeft},
+                   {"bytes", Align::kRight},
+                   {"share", Align::kRight},
+                   {"not dumped", Align::kRight},
+                   {"detail", Align::kLeft}});
+  std::size_t shown = 0;
+  std::uint64_t rest = 0;
+  for (const LedgerRow& row : ledger.rows) {
+    if (style.limit != 0 && shown == style.limit) {
+      rest += row.bytes;
+      continue;
+    }
+    ++shown;
+    table.add({row.category, bytes_text(row.bytes), percent_text(row.bytes, ledger.mapped_bytes),
+               row.not_dumped_bytes == 0 ? "-" : bytes_text(row.not_dumped_bytes), printable(row.detail)});
+  }
+  if (rest != 0) {
+    table.add({fmt::format("({} more)", ledger.rows.size() - shown), bytes_text(rest),
+               percent_text(rest, ledger.mapped_bytes), "-", "--limit 0 shows all"});
+  }
+  table.add({"total", bytes_text(ledger.mapped_bytes), "100.0 %", "", fmt::format("{} B", count_text(ledger.mapped_bytes))});
+  return table.text("  ");
+}
+
+std::string report_text(const Process& process, const Stock& stock, const TextStyle& style) {
+  std::string text = process_section(process);
+  text += heading("Where the memory is", style) + ledger_summary(stock.ledger);
+  if (stock.census) {
+    TextStyle top = style;
+    top.limit = style.limit == 0 ? 0 : std::min<std::size_t>(style.limit, 15);
+    text += heading("Python objects, by type", style);
+    text += types_text(type_rows(*stock.census, GroupBy::kType, SortBy::kBytes, false), top);
+    text += fmt::format("  {} of them are tracked by the collector; the lists it keeps {} with what was found\n",
+                        count_text(stock.census->tracked.count), stock.census->rings_whole ? "agree" : "do not agree");
+  }
+  text += heading("Allocators", style);
+  if (stock.obmalloc) text += obmalloc_line(*stock.obmalloc);
+  if (process.heap() != nullptr) text += malloc_line(*process.heap());
+  const std::string warnings = warnings_text(process.findings);
+  text += heading("Warnings", style) + (warnings.empty() ? "  none\n" : warnings);
+  text += heading("What this report cannot tell", style);
+  for (const char* limit : kReportLimits) text += fmt::format("  - {}\n", limit);
+  return text;
+}
+
+}  // namespace heapcore
