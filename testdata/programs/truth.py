@@ -1,14 +1,14 @@
 """What an interpreter says of its own heap, measured so that the measuring does not show.
 
 Why what is measured is still true of the process when it sleeps:
-  - The caller turns the collector off, and imports, opens and binds before whatever measuring needs. Measuring runs three times:
-    the first warms every cache; the last two must be equal, else the program fails.
+  - The caller turns the collector off, and imports, opens and binds before whatever measuring needs. Measuring runs
+    three times: the first warms every cache; the last two must be equal, else the program fails.
   - Measuring keeps nothing: its list is not in its own result, its counting dicts hold only integers and so are never
     tracked, and the running functions have no frame objects (CPython 3.11 and later make them on demand).
-  - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's, and has
-    returned them when the call ends. Twice, and equal, proves it.
-  - _debugmallocstats() writes with the C library to an unbuffered stream and allocates nothing. After it come only calls of
-    bound builtins with prepared arguments, whose results are None or a small integer.
+  - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's,
+    and has returned them when the call ends. Twice, and equal, proves it.
+  - _debugmallocstats() writes with the C library to an unbuffered stream and allocates nothing. After it come only
+    calls of bound builtins with prepared arguments, whose results are None or a small integer.
 
 Imports nothing that is not built into the interpreter, so that a small program stays small.
 """

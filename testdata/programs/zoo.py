@@ -5,7 +5,7 @@
 writes into DIRECTORY
     truth.json       user_types: instances of every class defined here, known by construction;
                      tracked: gc.get_objects() by type, count and sum of sys.getsizeof;
-                     reachable: the closure of gc.get_referents over those, by type, objects in the binary's own data left out
+                     reachable: the closure of gc.get_referents over those, by type; not the binaries' own data
     malloc_info.xml  glibc's malloc_info(), twice
 and to standard error sys._debugmallocstats(), twice; then one byte to standard output, and then it sleeps in pause().
 
@@ -43,7 +43,6 @@ try:
 except ImportError:  # a minimal installation
     ctypes = None
 
-SCALE = 1
 COUNTS = {}  # class -> how many instances of exactly this class live
 KEEP = {}    # name -> what keeps them alive
 
@@ -359,34 +358,38 @@ def make_builtins(n):
         next(g)
     coroutines = [coroutine(i) for i in range(n // 4)]
     KEEP["code"] = [generators, coroutines, [async_generator(i) for i in range(n // 4)], [closure(i) for i in range(n)],
-                    [g.gi_frame for g in generators[1:n // 2:2]], [compile("a%d + 1" % i, "zoo", "eval") for i in range(50)],
+                    [g.gi_frame for g in generators[1:n // 2:2]],
+                    [compile("a%d + 1" % i, "zoo", "eval") for i in range(50)],
                     [c.method for c in KEEP["Callable"]], [functools.partial(print, i) for i in range(n)],
                     functools.lru_cache(maxsize=100)(hash), functools.lru_cache(maxsize=None)(abs), property(hash),
                     staticmethod(hash), classmethod(hash), types.ModuleType("made_up"), len, [].append]
     for cached in KEEP["code"][8:10]:
         for i in range(300):
             cached(i)
-    KEEP["numbers"] = [[i * 1000003 for i in range(50 * n)], [i / 3 for i in range(50 * n)], [1 << i for i in range(4 * n)],
-                       [complex(i, 1) for i in range(n)]]
+    KEEP["numbers"] = [[i * 1000003 for i in range(50 * n)], [i / 3 for i in range(50 * n)],
+                       [1 << i for i in range(4 * n)], [complex(i, 1) for i in range(n)]]
     KEEP["strings"] = [["ascii %d" % i for i in range(10 * n)], ["latin \xe9 %d" % i for i in range(n)],
                        ["bmp \u20ac %d" % i for i in range(n)], ["astral \U0001f40d %d" % i for i in range(n)],
                        "x" * 300000, "\u20ac" * 5000, [sys.intern("interned_%d" % i) for i in range(n)]]
     KEEP["bytes"] = [[b"%d" % i for i in range(5 * n)], b"y" * 200000, bytearray(1 << 20), bytearray(600), bytearray(3),
                      memoryview(bytearray(100)), memoryview(b"abc")[1:]]
-    KEEP["containers"] = [tuple(range(5000)), [()] * 700, {i: i for i in range(200 * n)}, {str(i): None for i in range(n)},
-                          set(range(100 * n)), frozenset(range(1000)), {"a", 1, None, (2, 3)}, [{} for _ in range(n)],
+    KEEP["containers"] = [tuple(range(5000)), [()] * 700, {i: i for i in range(200 * n)},
+                          {str(i): None for i in range(n)}, set(range(100 * n)), frozenset(range(1000)),
+                          {"a", 1, None, (2, 3)}, [{} for _ in range(n)],
                           [[] for _ in range(n)], [set() for _ in range(n)], [(i,) for i in range(5 * n)],
                           [{"k": i, "t": Plain} for i in range(5 * n)], [collections.deque(maxlen=5) for _ in range(n)],
                           collections.deque(range(10000)), collections.OrderedDict((i, i) for i in range(500)),
-                          collections.defaultdict(list), collections.Counter("abracadabra"), collections.ChainMap({}, {}),
+                          collections.defaultdict(list), collections.Counter("abracadabra"),
+                          collections.ChainMap({}, {}),
                           types.MappingProxyType({1: 2}), types.SimpleNamespace(a=1), range(10), slice(1, 2, 3)]
-    KEEP["stdlib"] = [array.array("d", range(300)), array.array("q"), decimal.Decimal("3.14"), decimal.Decimal(7) ** 300,
-                      datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc), datetime.timedelta(5), re.compile("a(b|c)*d"),
+    KEEP["stdlib"] = [array.array("d", range(300)), array.array("q"), decimal.Decimal("3.14"),
+                      decimal.Decimal(7) ** 300, datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+                      datetime.timedelta(5), re.compile("a(b|c)*d"), re.compile("x").match("x"),
                       io.BytesIO(b"z" * 3000), io.StringIO("text"), itertools.chain([1], [2]), itertools.count(5),
-                      operator.itemgetter(1, 2), operator.attrgetter("a.b"), struct.Struct("<IQ"), iter([1, 2, 3]), iter({1: 2}),
-                      reversed([1, 2]), enumerate("abc"), zip([1], [2]), map(str, [1]), filter(None, [0]), _thread.allocate_lock(),
-                      contextvars.ContextVar("var"), contextvars.copy_context(), object(), re.compile("x").match("x"),
-                      asyncio.Queue]
+                      operator.itemgetter(1, 2), operator.attrgetter("a.b"), struct.Struct("<IQ"), iter([1, 2, 3]),
+                      iter({1: 2}), reversed([1, 2]), enumerate("abc"), zip([1], [2]), map(str, [1]),
+                      filter(None, [0]), _thread.allocate_lock(), contextvars.ContextVar("var"),
+                      contextvars.copy_context(), object(), asyncio.Queue]
     KEEP["weak"] = [[weakref.ref(t) for t in KEEP["Target"]], weakref.WeakValueDictionary(enumerate(KEEP["Target"])),
                     weakref.WeakKeyDictionary((t, 1) for t in KEEP["Target"]), weakref.proxy(KEEP["Target"][0])]
 
@@ -394,10 +397,11 @@ def make_builtins(n):
 def make_traps(n):
     """Memory that is no object but looks like one to a careless reader."""
     plain = KEEP["Plain"][0]
-    KEEP["traps"] = [[[plain, Plain], [plain, Bare, PlainInt, Slotted], [plain, int, str, dict], [None, PlainInt]] for _ in range(n)]
+    KEEP["traps"] = [[[plain, Plain], [plain, Bare, PlainInt, Slotted], [plain, int, str, dict], [None, PlainInt]]
+                     for _ in range(n)]
     KEEP["type dicts"] = [{"a": Plain, "b": PlainInt, "c": dict} for _ in range(n)]
     # Buffers laid over the places of freed objects: what the new owner does not write still says what lay there.
-    dead = [PlainInt(i << 60) for i in range(10 * n)] + [PlainFloat(i) for i in range(10 * n)] + [Slotted(i) for i in range(10 * n)]
+    dead = [make(i << 60) for i in range(10 * n) for make in (PlainInt, PlainFloat, Slotted)]
     dead.clear()
     KEEP["short lists"] = [[i] for i in range(5 * n)]
     for item in KEEP["short lists"]:

@@ -63,7 +63,8 @@ class Sample(harness.TargetTest, unittest.TestCase):
                   for c in document["classes"] if c["pools"]}
         self.assert_no_differences(harness.differences(expected, actual))
         keys = ("arenas", "free_pools", "bytes_in_use", "bytes_free", "bytes_overhead")
-        self.assert_no_differences(harness.differences({k: truth[k] for k in keys}, {k: document["total"][k] for k in keys}))
+        total = {key: document["total"][key] for key in keys}
+        self.assert_no_differences(harness.differences({key: truth[key] for key in keys}, total))
 
     def test_malloc(self):
         truth = dict(self.truth["malloc"])
@@ -122,7 +123,7 @@ class Compressed(harness.TargetTest, unittest.TestCase):
 
 
 class SampleAlone(Sample):
-    """On a machine that has neither its interpreter nor its libc: here, where all of them are looked for in an empty folder."""
+    """As on a machine that has neither its interpreter nor its libc: the files are looked for in an empty folder."""
 
     @classmethod
     def options(cls):

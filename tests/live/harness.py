@@ -1,8 +1,8 @@
-"""What every live test needs: interpreters, target programs, cores of them, heapcore's answers, and other people's truth.
+"""What every live test needs: interpreters, target programs, cores of them, heapcore's answers, and others' truth.
 
-HEAPCORE names the binary under test. Nothing else is taken for granted: what is not there (an interpreter, gdb, a kernel that
-writes cores where we can find them) is said in a line that begins with SKIPPED, on standard error and, where
-HEAPCORE_SKIPPED_LOG names a file, in that file too.
+HEAPCORE names the binary under test. Nothing else is taken for granted: what is not there (an interpreter, gdb, a
+kernel that writes cores where we can find them) is said in a line that begins with SKIPPED, on standard error and,
+where HEAPCORE_SKIPPED_LOG names a file, in that file too.
 """
 
 import contextlib
@@ -88,9 +88,9 @@ def identify(path):
     """The real executable behind `path` (which may be a link or a script) and its version; None if it does not run."""
     code = "import os, sys; print(os.path.realpath('/proc/self/exe')); print(*sys.version_info[:3])"
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-        out = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
-                             timeout=20)
-        executable, version = out.stdout.splitlines()
+        run = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+                             text=True, timeout=20)
+        executable, version = run.stdout.splitlines()
         return executable, tuple(int(v) for v in version.split())
     return None
 
@@ -116,7 +116,8 @@ def for_each_interpreter(base):
         name = "%s_%s" % (base.__name__, interpreter.label)
         while name in namespace:
             name += "_"
-        namespace[name] = type(name, (base, unittest.TestCase), {"interpreter": interpreter, "__module__": base.__module__})
+        members = {"interpreter": interpreter, "__module__": base.__module__}
+        namespace[name] = type(name, (base, unittest.TestCase), members)
     return base
 
 
@@ -130,8 +131,8 @@ class Target:
         self.stderr_path = os.path.join(directory, "stderr.txt")
         clean = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"} if env is None else env
         with open(self.stderr_path, "wb") as stderr:
-            self.process = subprocess.Popen(argv, cwd=directory, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                            stderr=stderr, preexec_fn=allow_cores)
+            self.process = subprocess.Popen(argv, cwd=directory, env=clean, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=stderr, preexec_fn=allow_cores)
         self.pid = self.process.pid
         if core_filter is not None:
             with open("/proc/%d/coredump_filter" % self.pid, "w") as file:
@@ -248,7 +249,8 @@ class Answer:
             raise AssertionError("no JSON from %s: %s\n%s" % (self, error, self.stdout[:500])) from None
 
     def __str__(self):
-        return "`heapcore %s` (status %s, stderr: %s)" % (" ".join(self.argv), self.status, self.stderr.strip()[-1000:] or "-")
+        said = self.stderr.strip()[-1000:] or "-"
+        return "`heapcore %s` (status %s, stderr: %s)" % (" ".join(self.argv), self.status, said)
 
 
 def binary():
@@ -277,19 +279,21 @@ HEADER = {
 }
 
 COMMANDS = {
-    "types": {"types": [{"module": str, "name": str, "address": ADDRESS, "count": int, "bytes": int}], "total": COUNTED},
+    "types": {"types": [{"module": str, "name": str, "address": ADDRESS, "count": int, "bytes": int}],
+              "total": COUNTED},
     "malloc": {
         "located_by": (str, None),
         "arenas": [{"address": ADDRESS, "main": bool, "heaps": int, "system_bytes": int, "max_system_bytes": int,
                     "top_bytes": int, "in_use": COUNTED,
-                    "free": {"tcache": COUNTED, "fast": COUNTED, "unsorted": COUNTED, "small": COUNTED, "large": COUNTED}}],
+                    "free": {"tcache": COUNTED, "fast": COUNTED, "unsorted": COUNTED, "small": COUNTED,
+                             "large": COUNTED}}],
         "mmapped": COUNTED, "total": {}, "trim": {"releasable_bytes": (int, None)}},
     "pymalloc": {
         "arena_bytes": int, "pool_bytes": int,
         "arenas": [{"address": ADDRESS, "pools": int, "free_pools": int, "blocks_in_use": int, "bytes_in_use": int}],
         "classes": [{"block_bytes": int, "pools": int, "blocks_in_use": int, "blocks_free": int}],
-        "total": {"arenas": int, "bytes": int, "pools": int, "free_pools": int, "blocks_in_use": int, "bytes_in_use": int,
-                  "bytes_free": int, "bytes_overhead": int}},
+        "total": {"arenas": int, "bytes": int, "pools": int, "free_pools": int, "blocks_in_use": int,
+                  "bytes_in_use": int, "bytes_free": int, "bytes_overhead": int}},
     "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
                "total": {"mapped_bytes": int}},
     "report": {},
@@ -400,8 +404,9 @@ ARENA_OVERHEAD_BYTES = 4096  # more than a heap_info, a malloc_state and the clo
 
 
 def parse_malloc_info(text):
-    """malloc_info() as numbers. It adds the flag bits of a chunk's size field to the sizes of binned chunks, so byte sums of
-    bins are given as they stand, to be compared with `bin_bytes_agree`; top, fast and system bytes are exact."""
+    """malloc_info() as numbers. It adds the flag bits of a chunk's size field to the sizes of binned chunks, so byte
+    sums of bins are given as they stand, to be compared with `bin_bytes_agree`; top, fast and system bytes are exact.
+    """
     root = xml.etree.ElementTree.fromstring(text)
     arenas = []
     for heap in root.iter("heap"):

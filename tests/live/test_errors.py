@@ -55,10 +55,12 @@ class Errors(harness.TargetTest, unittest.TestCase):
 
     def test_missing_file(self):
         path = os.path.join(self.directory, "not-there")
-        self.assert_refused(harness.heapcore("types", path), UNREADABLE, re.escape(path), "no such file|does not exist|not found")
+        self.assert_refused(harness.heapcore("types", path), UNREADABLE, re.escape(path),
+                            "no such file|does not exist|not found")
 
     def test_default_command_too(self):
-        self.assert_refused(harness.heapcore(os.path.join(self.directory, "not-there.core")), UNREADABLE, "not-there.core")
+        path = os.path.join(self.directory, "not-there.core")
+        self.assert_refused(harness.heapcore(path), UNREADABLE, "not-there.core")
 
     def test_empty_file(self):
         self.assert_refused(harness.heapcore("types", self.path("empty", b"")), UNREADABLE, "empty")
@@ -71,8 +73,8 @@ class Errors(harness.TargetTest, unittest.TestCase):
         self.assert_refused(harness.heapcore("types", self.directory), UNREADABLE, "directory")
 
     def test_executable(self):
-        self.assert_refused(harness.heapcore("types", os.path.realpath(sys.executable)), UNREADABLE, "executable|program|shared",
-                            "core")
+        self.assert_refused(harness.heapcore("types", os.path.realpath(sys.executable)), UNREADABLE,
+                            "executable|program|shared", "core")
 
     def test_aarch64_core(self):
         path = self.patched_core("aarch64", 18, struct.pack("<H", EM_AARCH64))
@@ -97,7 +99,8 @@ class Errors(harness.TargetTest, unittest.TestCase):
                 answer = harness.heapcore(command, path, "--json")
                 document = harness.check_contract(answer)
                 self.assertEqual(answer.status, 1, str(answer))
-                self.assertRegex(" ".join(w["code"] + " " + w["message"] for w in document["warnings"]), "(?i)truncat|cut|incomplete")
+                said = " ".join(w["code"] + " " + w["message"] for w in document["warnings"])
+                self.assertRegex(said, "(?i)truncat|cut|incomplete")
                 if command == "ledger":
                     self.assertEqual(document["total"]["mapped_bytes"], harness.elf.core_mapped_bytes(path))
 
@@ -126,10 +129,11 @@ class Errors(harness.TargetTest, unittest.TestCase):
             shutil.copy(harness.binary(), copy)
             os.chmod(copy, 0o755)
             os.chmod(self.directory, stat.S_IRWXU | stat.S_IXGRP | stat.S_IXOTH)
-            answer = harness.heapcore("types", "--pid", str(self.sleeper.pid), binary_path=copy, preexec_fn=become_nobody)
+            answer = harness.heapcore("types", "--pid", str(self.sleeper.pid), binary_path=copy,
+                                      preexec_fn=become_nobody)
         self.assert_refused(answer, UNREADABLE, "permi|allowed|denied", "ptrace|CAP_SYS_PTRACE|root|sudo")
 
-    def test_own_pid_kernel_thread_and_nonsense(self):
+    def test_nonsense_for_a_pid(self):
         for pid in ("0", "-1", "abc", "99999999999999999999"):
             with self.subTest(pid):
                 self.assert_refused(harness.heapcore("types", "--pid=" + pid), USAGE)

@@ -61,7 +61,8 @@ class MallocShapes(harness.TargetTest, unittest.TestCase):
     def check(self, mode):
         documents = []
         for _, info, malloc_info, document in self.views(mode):
-            errors = harness.malloc_differences(malloc_info, document, FOREIGN_BYTES.get(mode, 0)) + mallinfo_differences(info, document)
+            errors = harness.malloc_differences(malloc_info, document, FOREIGN_BYTES.get(mode, 0))
+            errors += mallinfo_differences(info, document)
             self.assertEqual(errors, [], "\n  ".join([""] + errors))
             if mode == "small":
                 tcache = document["arenas"][0]["free"]["tcache"]["count"]

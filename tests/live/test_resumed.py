@@ -55,8 +55,9 @@ class Resumed(harness.TargetTest, unittest.TestCase):
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             for milliseconds in (1, 3, 10, 30, 100, 200):
                 with self.subTest("signal %d after %d ms" % (number, milliseconds)):
-                    process = subprocess.Popen([harness.binary(), "types", "--pid", str(self.target.pid)],
-                                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    argv = [harness.binary(), "types", "--pid", str(self.target.pid)]
+                    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                               stderr=subprocess.DEVNULL)
                     time.sleep(milliseconds / 1000)
                     process.send_signal(number)
                     process.wait(timeout=harness.RUN_SECONDS)
