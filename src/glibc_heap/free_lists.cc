@@ -1,5 +1,7 @@
 // The tcaches, and the chunks on the lists that chunk headers alone do not show: tcaches, fastbins, unsorted.
 #include <fmt/format.h>
+#include <tbb/parallel_for.h>
+#include <tbb/parallel_sort.h>
 
 #include <algorithm>
 
@@ -20,7 +22,75 @@ std::uint64_t chunk_bytes_of(std::uint64_t user_bytes) {
   return align_up(user_bytes + 8, kChunkAlignment);
 }
 
-enum class ListEnd : std::uint8_t { kWhole, kOutside, kLoop, kUnreadable };
+enum class ListEnd : std::uint8_t { kGoesOn, kWhole, kOutside, kLoop, kUnreadable };
+
+// A place in a singly linked list of free chunks. Each step reads one chunk; several lists followed in turn overlap
+// their waits for memory, which is what following a long list costs.
+class ListCursor {
+ public:
+  // A link points `to_chunk` bytes behind the chunk's start.
+  ListCursor(const Heap& heap, Reader& reader, Addr head, std::uint64_t to_chunk)
+      : heap_(&heap), reader_(&reader), link_(head), to_chunk_(to_chunk) {}
+
+  Addr chunk() const { return chunk_; }
+  std::uint64_t size_bytes() const { return size_bytes_; }
+  const Region* region() const { return region_; }
+
+  // Moves to the next chunk; kGoesOn if there is one.
+  ListEnd step() {
+    if (link_ == 0) return ListEnd::kWhole;
+    // Brent's: `mark_` is left behind at growing distances; a list that runs into itself meets it again.
+    if (link_ == mark_) return ListEnd::kLoop;
+    if (++steps_ == lap_) {
+      mark_ = link_;
+      lap_ *= 2;
+    }
+    chunk_ = link_ - to_chunk_;
+    if (region_ == nullptr || !region_->range.contains(chunk_)) region_ = heap_->region_at(chunk_);
+    if (region_ == nullptr || !is_aligned(link_, kChunkAlignment)) return ListEnd::kOutside;
+    std::uint64_t word = 0;
+    std::uint64_t stored = 0;
+    const Addr field = chunk_ + kChunkHeaderBytes;
+    if (!reader_->try_load(chunk_ + 8, word) || !reader_->try_load(field, stored)) return ListEnd::kUnreadable;
+    size_bytes_ = word & ~kSizeFlags;
+    link_ = decode_link(heap_->traits.links, field, stored);
+    return ListEnd::kGoesOn;
+  }
+
+ private:
+  const Heap* heap_;
+  Reader* reader_;
+  Addr link_;
+  std::uint64_t to_chunk_;
+  Addr chunk_ = 0;
+  std::uint64_t size_bytes_ = 0;
+  const Region* region_ = nullptr;
+  Addr mark_ = 0;
+  std::uint64_t steps_ = 0;
+  std::uint64_t lap_ = 64;
+};
+
+// A list that ran into itself was read more than once.
+void keep_each_once(std::vector<ListedChunk>& listed, std::size_t from) {
+  const auto first = listed.begin() + static_cast<std::ptrdiff_t>(from);
+  std::sort(first, listed.end());
+  listed.erase(std::unique(first, listed.end()), listed.end());
+}
+
+std::string_view text_of(ListEnd end) {
+  switch (end) {
+    case ListEnd::kGoesOn:
+    case ListEnd::kWhole:
+      return "is whole";
+    case ListEnd::kOutside:
+      return "leads out of the heap";
+    case ListEnd::kLoop:
+      return "runs into itself";
+    case ListEnd::kUnreadable:
+      return "leads to memory that is not there";
+  }
+  return "";
+}
 
 class ListFinder {
  public:
@@ -37,11 +107,6 @@ class ListFinder {
     if (heap_.traits.tcache != TcacheKind::kNone) find_tcaches();
     settle_link_encoding();
     for (Tcache& tcache : heap_.tcaches) list_tcache(tcache);
-    for (const Arena& arena : heap_.arenas) {
-      if (heap_.traits.fastbins) list_fastbins(arena);
-      list_unsorted(arena);
-    }
-    std::sort(heap_.free_listed.begin(), heap_.free_listed.end());
   }
 
  private:
@@ -62,12 +127,6 @@ class ListFinder {
   void settle_link_encoding();
   void list_tcache(Tcache& tcache);
   void check_tcache_count(const Tcache& tcache, unsigned bin, std::uint64_t found);
-  void list_fastbins(const Arena& arena);
-  void list_unsorted(const Arena& arena);
-
-  // Visits each chunk of a single list; `to_chunk` is how far a link points behind the chunk's start.
-  template <typename Visitor>
-  ListEnd follow(Addr head, std::uint64_t to_chunk, Visitor&& visit);
 
   Target& target_;
   Heap& heap_;
@@ -233,44 +292,6 @@ void ListFinder::settle_link_encoding() {
   if (plain != safe) heap_.traits.links = safe > plain ? LinkEncoding::kSafeLinking : LinkEncoding::kPlain;
 }
 
-template <typename Visitor>
-ListEnd ListFinder::follow(Addr head, std::uint64_t to_chunk, Visitor&& visit) {
-  // Brent's: `mark` is left behind at growing distances; a list that runs into itself meets it again.
-  Addr mark = 0;
-  std::uint64_t steps = 0;
-  std::uint64_t lap = 64;
-  for (Addr link = head; link != 0; ++steps) {
-    if (link == mark) return ListEnd::kLoop;
-    if (steps == lap) {
-      mark = link;
-      lap *= 2;
-    }
-    const Addr chunk = link - to_chunk;
-    if (!is_aligned(link, kChunkAlignment) || heap_.region_at(chunk) == nullptr) return ListEnd::kOutside;
-    std::uint64_t word = 0;
-    std::uint64_t stored = 0;
-    const Addr field = chunk + kChunkHeaderBytes;
-    if (!reader().try_load(chunk + 8, word) || !reader().try_load(field, stored)) return ListEnd::kUnreadable;
-    visit(chunk, word & ~kSizeFlags);
-    link = decode_link(heap_.traits.links, field, stored);
-  }
-  return ListEnd::kWhole;
-}
-
-std::string_view text_of(ListEnd end) {
-  switch (end) {
-    case ListEnd::kWhole:
-      return "is whole";
-    case ListEnd::kOutside:
-      return "leads out of the heap";
-    case ListEnd::kLoop:
-      return "runs into itself";
-    case ListEnd::kUnreadable:
-      return "leads to memory that is not there";
-  }
-  return "";
-}
-
 void ListFinder::list_tcache(Tcache& tcache) {
   for (unsigned bin = 0; bin < tcache_bins(); ++bin) {
     const Addr head = tcache_head(tcache, bin);
@@ -280,19 +301,19 @@ void ListFinder::list_tcache(Tcache& tcache) {
     const std::uint64_t expected = kMinChunkBytes + kChunkAlignment * bin;
     const std::size_t before = heap_.free_listed.size();
     CountBytes held;
-    const ListEnd end = follow(head, kChunkHeaderBytes, [&](Addr chunk, std::uint64_t size) {
-      if (small && size != expected) {
-        target_.damage("tcache-bad-entry", chunk,
-                       fmt::format("a chunk of {} bytes is on the tcache's list of {}", size, expected));
+    ListCursor cursor(heap_, reader(), head, kChunkHeaderBytes);
+    ListEnd end = ListEnd::kWhole;
+    while ((end = cursor.step()) == ListEnd::kGoesOn) {
+      if (small && cursor.size_bytes() != expected) {
+        target_.damage("tcache-bad-entry", cursor.chunk(),
+                       fmt::format("a chunk of {} bytes is on the tcache's list of {}", cursor.size_bytes(), expected));
       }
-      held.add(size);
-      heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kTcache));
-    });
+      held.add(cursor.size_bytes());
+      heap_.free_listed.push_back(listed_chunk(cursor.chunk(), ChunkState::kTcache));
+    }
     if (end != ListEnd::kWhole) {
-      if (end == ListEnd::kLoop) {  // count each chunk once
-        const auto first = heap_.free_listed.begin() + static_cast<std::ptrdiff_t>(before);
-        std::sort(first, heap_.free_listed.end());
-        heap_.free_listed.erase(std::unique(first, heap_.free_listed.end()), heap_.free_listed.end());
+      if (end == ListEnd::kLoop) {
+        keep_each_once(heap_.free_listed, before);
         held.count = heap_.free_listed.size() - before;
         held.bytes = held.count * expected;
       }
@@ -325,38 +346,82 @@ void ListFinder::check_tcache_count(const Tcache& tcache, unsigned bin, std::uin
                  fmt::format("bin {} says {} chunks, its list has {}", bin, said, found));
 }
 
-void ListFinder::list_fastbins(const Arena& arena) {
-  const std::uint32_t arena_index = static_cast<std::uint32_t>(&arena - heap_.arenas.data());
-  for (unsigned i = 0; i < fastbins(); ++i) {
-    const Addr field = arena.address + heap_.layout.malloc_state.fastbinsY.offset + 8 * i;
-    const std::uint64_t expected = kMinChunkBytes + kChunkAlignment * i;
-    const std::size_t before = heap_.free_listed.size();
-    const ListEnd end = follow(reader().load<Addr>(field).value_or(0), 0, [&](Addr chunk, std::uint64_t size) {
-      if (size != expected || heap_.region_at(chunk)->arena != arena_index) {
-        target_.damage("fastbin-bad-entry", chunk,
-                       fmt::format("a chunk of {} bytes is on an arena's fastbin of {}", size, expected));
-      }
-      heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kFast));
-    });
-    if (end == ListEnd::kWhole) continue;
-    const auto first = heap_.free_listed.begin() + static_cast<std::ptrdiff_t>(before);
-    std::sort(first, heap_.free_listed.end());
-    heap_.free_listed.erase(std::unique(first, heap_.free_listed.end()), heap_.free_listed.end());
-    target_.damage(end == ListEnd::kLoop ? "fastbin-loop" : "fastbin-bad-link", field,
-                   fmt::format("the fastbin of {} byte chunks {}", expected, text_of(end)));
+// One arena's fastbins, or its unsorted list.
+struct ArenaList {
+  std::uint32_t arena = 0;
+  ChunkState state = ChunkState::kFast;
+  std::vector<ListedChunk> listed;
+  Findings findings;
+};
+
+void list_fastbins(const Snapshot& snapshot, const Heap& heap, ArenaList& out) {
+  const Field field = heap.layout.malloc_state.fastbinsY;
+  const Addr heads = heap.arenas[out.arena].address + field.offset;
+  Target target{snapshot, Reader(snapshot.space), out.findings, nullptr, {}, {}};
+  struct Fastbin {
+    ListCursor cursor;
+    unsigned index = 0;
+  };
+  std::vector<Fastbin> open;
+  for (unsigned i = 0; i < field.width_bytes / 8; ++i) {
+    open.push_back({ListCursor(heap, target.reader, target.reader.load<Addr>(heads + 8 * i).value_or(0), 0), i});
   }
+  bool looped = false;
+  while (!open.empty()) {
+    for (std::size_t i = 0; i < open.size();) {
+      ListCursor& cursor = open[i].cursor;
+      const std::uint64_t expected = kMinChunkBytes + kChunkAlignment * open[i].index;
+      const ListEnd end = cursor.step();
+      if (end == ListEnd::kGoesOn) {
+        if (cursor.size_bytes() != expected || cursor.region()->arena != out.arena) {
+          target.damage(
+              "fastbin-bad-entry", cursor.chunk(),
+              fmt::format("a chunk of {} bytes is on an arena's fastbin of {}", cursor.size_bytes(), expected));
+        }
+        out.listed.push_back(listed_chunk(cursor.chunk(), ChunkState::kFast));
+        ++i;
+        continue;
+      }
+      looped = looped || end == ListEnd::kLoop;
+      if (end != ListEnd::kWhole) {
+        target.damage(end == ListEnd::kLoop ? "fastbin-loop" : "fastbin-bad-link", heads + 8 * open[i].index,
+                      fmt::format("the fastbin of {} byte chunks {}", expected, text_of(end)));
+      }
+      open.erase(open.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+  if (looped) keep_each_once(out.listed, 0);
 }
 
-void ListFinder::list_unsorted(const Arena& arena) {
-  if (arena.system_bytes == 0) return;
-  walk_bin(target_, heap_, arena, 1,
-           [&](Addr chunk) { heap_.free_listed.push_back(listed_chunk(chunk, ChunkState::kUnsorted)); });
+void list_unsorted(const Snapshot& snapshot, const Heap& heap, ArenaList& out) {
+  Target target{snapshot, Reader(snapshot.space), out.findings, nullptr, {}, {}};
+  walk_bin(target, heap, heap.arenas[out.arena], 1,
+           [&](Addr chunk) { out.listed.push_back(listed_chunk(chunk, ChunkState::kUnsorted)); });
+}
+
+void list_arenas(Target& target, Heap& heap) {
+  std::vector<ArenaList> lists;
+  for (std::uint32_t i = 0; i < heap.arenas.size(); ++i) {
+    if (heap.arenas[i].system_bytes == 0) continue;
+    if (heap.traits.fastbins) lists.push_back({i, ChunkState::kFast, {}, {}});
+    lists.push_back({i, ChunkState::kUnsorted, {}, {}});
+  }
+  tbb::parallel_for(std::size_t{0}, lists.size(), [&](std::size_t i) {
+    if (lists[i].state == ChunkState::kFast) list_fastbins(target.snapshot, heap, lists[i]);
+    if (lists[i].state == ChunkState::kUnsorted) list_unsorted(target.snapshot, heap, lists[i]);
+  });
+  for (const ArenaList& list : lists) {
+    heap.free_listed.insert(heap.free_listed.end(), list.listed.begin(), list.listed.end());
+    target.findings.merge(list.findings);
+  }
 }
 
 }  // namespace
 
 void find_free_lists(Target& target, Heap& heap) {
   ListFinder(target, heap).run();
+  list_arenas(target, heap);
+  tbb::parallel_sort(heap.free_listed.begin(), heap.free_listed.end());
 }
 
 }  // namespace heapcore

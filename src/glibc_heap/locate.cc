@@ -101,10 +101,16 @@ std::string banner_version(const Snapshot& snapshot, const Module& module) {
   return std::string(name.substr(5, name.size() - 5 - 3));
 }
 
+// 2.42 renamed tcache_bins and moved nothing: such shapes cannot be told apart in the target.
+bool same_places(const decltype(GlibcLayout::malloc_par)& a, const decltype(GlibcLayout::malloc_par)& b) {
+  return a.size_bytes == b.size_bytes && a.n_mmaps == b.n_mmaps && a.mmapped_mem == b.mmapped_mem &&
+         a.sbrk_base == b.sbrk_base && a.tcache_max_bytes == b.tcache_max_bytes && a.tcache_count == b.tcache_count;
+}
+
 bool same_shapes(const GlibcLayout& table, const Heap& heap) {
   const GlibcLayout& seen = heap.layout;
   if (table.malloc_state != seen.malloc_state) return false;
-  if (seen.malloc_par.size_bytes != 0 && table.malloc_par != seen.malloc_par) return false;
+  if (seen.malloc_par.size_bytes != 0 && !same_places(table.malloc_par, seen.malloc_par)) return false;
   if (heap.arenas.size() > 1 && table._heap_info != seen._heap_info) return false;
   return heap.tcaches.empty() || table.tcache_perthread_struct == seen.tcache_perthread_struct;
 }
@@ -120,7 +126,9 @@ void name_layout(Target& target, Heap& heap) {
     }
   }
   heap.layout_version = named != nullptr ? named->version : "mixed";
-  if (named == nullptr) {
+  if (named != nullptr) {
+    if (heap.par.address != 0) heap.layout.malloc_par = named->layout.malloc_par;
+  } else {
     target.findings.note("glibc-layout-mixed", Room::kGlibcHeap, heap.arenas[0].address,
                          "the structures are a mixture that no known release has, as a backport makes");
   }

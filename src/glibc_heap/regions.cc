@@ -198,9 +198,14 @@ std::optional<Region> RegionFinder::main_part(Addr start, const Arena& main) {
     if (at != first && (word & kPrevInUse) == 0 && prev_size != previous_size) return std::nullopt;
     if (at == main.top) return Region{{first, at + main.top_bytes}, 0, true, false, first - start};
     if (size == kChunkHeaderBytes && at != first) {
-      const std::uint64_t second = reader().load<std::uint64_t>(at + 24).value_or(0) & ~kSizeFlags;
-      if (second != kChunkHeaderBytes) return std::nullopt;
-      return Region{{first, at + 2 * kChunkHeaderBytes}, 0, false, false, first - start};
+      // Two fenceposts, or three where less than MINSIZE was left; they end at a page.
+      Addr end = at;
+      while (end - at < 3 * kChunkHeaderBytes && !(end > at && is_aligned(end, heap_.page_bytes)) &&
+             (reader().load<std::uint64_t>(end + 8).value_or(0) & ~kSizeFlags) == kChunkHeaderBytes) {
+        end += kChunkHeaderBytes;
+      }
+      if (end - at < 2 * kChunkHeaderBytes) return std::nullopt;
+      return Region{{first, end}, 0, false, false, first - start};
     }
     if (size < kMinChunkBytes || (word & (8 | kIsMmapped | kNonMainArena)) != 0 || size > left) return std::nullopt;
     previous_size = size;
