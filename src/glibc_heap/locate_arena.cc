@@ -23,6 +23,8 @@ struct Candidate {
   Addr address = 0;
   StateLayout layout;
   Evidence evidence = Evidence::kNone;
+  unsigned neighbours =
+      0;  // arenas that follow it in the ring: of two shapes at one place, only the right one leads on
 };
 
 // The different shapes of one structure over all tables, newest first.
@@ -62,10 +64,10 @@ unsigned sound_bins(Reader& reader, const StateLayout& layout, Addr arena) {
   return sound;
 }
 
-// Whether following `next` from arena leads back to it through arenas only.
-bool ring_closes(Reader& reader, const StateLayout& layout, Addr arena) {
+// Whether following `next` from arena leads back to it through arenas only; counts them.
+bool ring_closes(Reader& reader, const StateLayout& layout, Addr arena, unsigned& neighbours) {
   Addr at = arena;
-  for (unsigned i = 0; i < kMaxArenas; ++i) {
+  for (neighbours = 0; neighbours < kMaxArenas; ++neighbours) {
     Addr next = 0;
     if (!reader.try_load(at + layout.next.offset, next)) return false;
     if (next == arena) return true;
@@ -97,42 +99,51 @@ bool never_used(Reader& reader, const StateLayout& layout, Addr arena) {
   return true;
 }
 
-Evidence judge(Reader& reader, const StateLayout& layout, Addr arena) {
+Candidate judge(Reader& reader, const StateLayout& layout, Addr arena) {
+  Candidate seen{arena, layout, Evidence::kNone, 0};
   if (!last_bin_empty(reader, layout, arena)) {
-    return never_used(reader, layout, arena) ? Evidence::kUnused : Evidence::kNone;
+    if (never_used(reader, layout, arena)) seen.evidence = Evidence::kUnused;
+    return seen;
   }
   const bool top = top_sound(reader, layout, arena);
-  const bool ring = ring_closes(reader, layout, arena);
+  const bool ring = ring_closes(reader, layout, arena, seen.neighbours);
   const unsigned bins = sound_bins(reader, layout, arena);
-  if (top && ring && bins == kBins) return Evidence::kWhole;
-  // Damaged: most of it must still be there.
-  return (ring || top) && bins >= kBins / 2 ? Evidence::kPartly : Evidence::kNone;
+  if (top && ring && bins == kBins) {
+    seen.evidence = Evidence::kWhole;
+  } else if ((ring || top) && bins >= kBins / 2) {  // damaged: most of it must still be there
+    seen.evidence = Evidence::kPartly;
+  }
+  return seen;
+}
+
+bool better(const Candidate& a, const Candidate& b) {
+  return a.evidence != b.evidence ? a.evidence > b.evidence : a.neighbours > b.neighbours;
 }
 
 // The best reading of an address that a symbol or code gave.
 Candidate judge_address(Reader& reader, Addr address) {
   Candidate best;
   for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
-    const Evidence evidence = judge(reader, layout, address);
-    if (evidence > best.evidence) best = {address, layout, evidence};
+    const Candidate seen = judge(reader, layout, address);
+    if (seen.evidence != Evidence::kNone && better(seen, best)) best = seen;
   }
   return best;
 }
 
+// The best places, all of one quality.
 std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>& ranges) {
   std::vector<Candidate> found;
-  Evidence best = Evidence::kNone;
   for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
     for (const AddrRange& range : ranges) {
       for (Addr at = align_up(range.start, 8); range.contains(at, layout.size_bytes); at += 8) {
-        const Evidence evidence = judge(reader, layout, at);
-        if (evidence == Evidence::kNone) continue;
-        found.push_back({at, layout, evidence});
-        best = std::max(best, evidence);
+        const Candidate seen = judge(reader, layout, at);
+        if (seen.evidence == Evidence::kNone) continue;
+        if (!found.empty() && better(found.front(), seen)) continue;
+        if (!found.empty() && better(seen, found.front())) found.clear();
+        found.push_back(seen);
       }
     }
   }
-  std::erase_if(found, [&](const Candidate& c) { return c.evidence < best; });
   return found;
 }
 
