@@ -10,7 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
-#include <numeric>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "report/version.h"
@@ -72,9 +72,11 @@ std::string version_text() {
   int capstone_major = 0;
   int capstone_minor = 0;
   cs_version(&capstone_major, &capstone_minor);
-  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) 0.{}, Capstone {}.{}, {}, oneTBB {}, fmt {}.{}.{}\n",
+  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) 0.{}, Capstone {}.{}, {}, oneTBB {}, fmt {}.{}.{}\n"
+                     "built with: CLI11 {}, JSON for Modern C++ {}.{}.{}\n",
                      heapcore_version(), _ELFUTILS_VERSION, capstone_major, capstone_minor, archive_version_string(),
-                     TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
+                     TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100,
+                     CLI11_VERSION, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 }
 
 // The options of one command. CLI11 writes into `options`, which outlives the parse.

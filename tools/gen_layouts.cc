@@ -57,27 +57,6 @@ std::vector<StructSpec> glibc_specs() {
 #undef HC_FIELD_AT
 #undef HC_END
 
-// Members that some versions call otherwise than fields.def does. (Types need no such list: every name in fields.def is
-// a typedef or a tag wherever the type exists.)
-struct Alias {
-  std::string_view tag;
-  std::string_view field;
-  std::string_view path;
-};
-constexpr Alias kAliases[] = {
-    {"PyLongObject", "ob_digit", "long_value.ob_digit"},  // CPython 3.12 and later
-    {"malloc_chunk", "prev_size", "prev_size"},           // glibc before 2.26
-    {"malloc_chunk", "size", "size"},
-};
-
-std::string path_of(const StructSpec& spec, const FieldSpec& field) {
-  std::string path(field.path);
-  for (const Alias& alias : kAliases) {
-    if (alias.tag == spec.tag && alias.field == field.name) path += fmt::format("|{}", alias.path);
-  }
-  return path;
-}
-
 struct Input {
   std::string name;
   DwarfLayout layout;
@@ -102,7 +81,7 @@ std::string table(std::string_view version, const std::vector<StructSpec>& specs
     const std::uint32_t size_bytes = input == nullptr ? 0 : input->layout.size_bytes(spec.tag).value_or(0);
     text += fmt::format("  /* {} */ {{ {},\n", spec.tag, size_bytes);
     for (const FieldSpec& field : spec.fields) {
-      const Field place = input == nullptr ? Field{} : input->layout.field(spec.tag, path_of(spec, field));
+      const Field place = input == nullptr ? Field{} : input->layout.field(spec.tag, field.path);
       text +=
           fmt::format("    {:<14} // {}\n", fmt::format("{{{}, {}}},", place.offset, place.width_bytes), field.name);
     }

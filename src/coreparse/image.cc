@@ -29,7 +29,7 @@ Result<Image> Image::map_file(const std::string& path) {
   if (fd < 0) {
     const int number = errno;
     if (number == ENOENT || number == ENOTDIR) {
-      return Error{ErrorCode::kNotFound, fmt::format("there is no file {}", path), "check the path"};
+      return Error{ErrorCode::kNotFound, fmt::format("{} does not exist", path), "check the path; a relative one starts here"};
     }
     if (number == EACCES || number == EPERM) {
       return Error{ErrorCode::kNotPermitted, fmt::format("{} may not be read by this user", path),

@@ -6,7 +6,8 @@
 // fields.def uses four macros, which the includer defines:
 //   HC_STRUCT(tag)         begins a structure; `tag` is upstream's own name of the type
 //   HC_FIELD(name)         a member of it
-//   HC_FIELD_AT(name, path) a member reached by a path ("interpreters.head"), kept under `name`
+//   HC_FIELD_AT(name, path) a member reached by a path ("interpreters.head"), kept under `name`; of several paths,
+//                          parted by |, the first that exists
 //   HC_END(tag)            ends it
 #pragma once
 

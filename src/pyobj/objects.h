@@ -54,6 +54,11 @@ class ObjectReader {
   std::uint64_t type_size(const ObjectView& object, std::span<const std::byte> bytes);
   std::uint64_t code_size(const ObjectView& object, std::span<const std::byte> bytes);
   std::uint64_t frame_slots(Addr code);
+  std::uint64_t bytesio_buffer_size(Addr buffer);
+  std::uint64_t struct_codes_size(Addr codes);
+  std::uint64_t stgdict_size(const ObjectView& object, std::span<const std::byte> bytes);
+  std::uint64_t element_extra_size(Addr extra);
+  std::uint64_t tuple_length(Addr tuple);
 
   Reader reader_;
   const PyTraits& traits_;

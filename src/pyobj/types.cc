@@ -192,6 +192,19 @@ SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
       {"generator", SizeRule::kGenerator},
       {"coroutine", SizeRule::kGenerator},
       {"async_generator", SizeRule::kGenerator},
+      {"_io.BufferedReader", SizeRule::kBuffered},
+      {"_io.BufferedWriter", SizeRule::kBuffered},
+      {"_io.BufferedRandom", SizeRule::kBuffered},
+      {"_io.BytesIO", SizeRule::kBytesIO},
+      {"array.array", SizeRule::kArray},
+      {"_struct.Struct", SizeRule::kStruct},
+      {"StgDict", SizeRule::kStgDict},
+      {"xml.etree.ElementTree.Element", SizeRule::kElement},
+      {"itertools.product", SizeRule::kProduct},
+      {"itertools.combinations", SizeRule::kCombinations},
+      {"itertools.combinations_with_replacement", SizeRule::kCombinations},
+      {"itertools.permutations", SizeRule::kPermutations},
+      {"decimal.Decimal", SizeRule::kDecimal},
   };
   for (const auto& [flag, rule] : kByFlag) {
     if ((info.flags & flag) != 0) return rule;

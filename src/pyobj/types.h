@@ -38,6 +38,16 @@ enum class SizeRule : std::uint8_t {
   kCode,
   kFrame,
   kGenerator,  // coroutines and async generators too
+  kBuffered,   // _io.BufferedReader, BufferedWriter, BufferedRandom
+  kBytesIO,
+  kArray,
+  kStruct,
+  kStgDict,  // what ctypes has for the dict of its types
+  kElement,
+  kProduct,
+  kCombinations,  // with replacement too
+  kPermutations,
+  kDecimal,
 };
 
 struct TypeInfo {

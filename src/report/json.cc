@@ -30,23 +30,20 @@ Json target_json(const Process& process) {
   return target;
 }
 
-Json warnings_json(const Findings& findings) {
-  Json warnings = Json::array();
+// `incomplete`: the findings for which parts are missing or damaged; else the notes.
+Json findings_json(const Findings& findings, bool incomplete) {
+  Json list = Json::array();
   for (const Finding& finding : findings.kept()) {
-    Json warning;
-    warning["code"] = finding.code;
-    warning["message"] = finding.detail;
-    warning["address"] = finding.address == 0 ? Json(nullptr) : Json(address_text(finding.address));
-    warning["room"] = room_name(finding.room);
-    warning["incomplete"] = finding.incomplete;
-    warnings.push_back(std::move(warning));
+    if (finding.incomplete != incomplete) continue;
+    Json entry;
+    entry["code"] = finding.code;
+    entry["message"] = finding.detail;
+    entry["address"] = finding.address == 0 ? Json(nullptr) : Json(address_text(finding.address));
+    entry["room"] = room_name(finding.room);
+    entry["seen"] = findings.count(finding.code);
+    list.push_back(std::move(entry));
   }
-  for (const Findings::Dropped& dropped : findings.dropped()) {
-    warnings.push_back({{"code", dropped.code},
-                        {"message", "seen " + count_text(dropped.seen) + " times in all; only the first are listed"},
-                        {"address", nullptr}});
-  }
-  return warnings;
+  return list;
 }
 
 template <typename Counted>
@@ -70,7 +67,8 @@ Json document_head(const std::string& command, const Process& process) {
   document["heapcore"] = heapcore_version();
   document["command"] = command;
   document["target"] = target_json(process);
-  document["warnings"] = warnings_json(process.findings);
+  document["warnings"] = findings_json(process.findings, true);
+  document["notes"] = findings_json(process.findings, false);
   return document;
 }
 

@@ -1,0 +1,221 @@
+// ObjectReader::size_of: the __sizeof__ of every type that has one of its own, as CPython 3.11 computes it.
+#include <cstdlib>
+#include <cstring>
+
+#include "pyobj/objects.h"
+#include "pyobj/strings.h"
+
+namespace heapcore {
+namespace {
+
+constexpr std::uint64_t kWordBytes = 8;
+// More than these of anything is damage, not a size.
+constexpr std::uint64_t kMaxFormatCodes = 1 << 16;
+constexpr std::size_t kMaxFormatText = 1 << 16;
+
+// An integer field of 4 or 8 bytes, or 0 if the bytes at hand end before it (a damaged type says a smaller basicsize than is
+// true) or the layout lacks it.
+std::uint64_t word_of(std::span<const std::byte> bytes, const Field& field) {
+  std::uint64_t value = 0;
+  const std::size_t width = field.width_bytes == 4 ? 4 : kWordBytes;
+  if (field.present() && field.offset + width <= bytes.size()) std::memcpy(&value, bytes.data() + field.offset, width);
+  return value;
+}
+
+}  // namespace
+
+std::uint64_t ObjectReader::str_size(const ObjectView& object, std::span<const std::byte> bytes) const {
+  // unicode.__sizeof__ (3.11): struct and characters, then what hangs off it unless it is shared with the characters.
+  const std::uint64_t length = word_of(bytes, layout_.PyASCIIObject.length);
+  const auto state = static_cast<std::uint32_t>(word_of(bytes, layout_.PyASCIIObject.state));
+  const std::uint64_t kind = state >> 2 & 7;
+  const bool compact = (state >> 5 & 1) != 0;
+  const bool ascii = (state >> 6 & 1) != 0;
+  if (compact && ascii) return layout_.PyASCIIObject.size_bytes + length + 1;
+  const Field& wstr = layout_.PyASCIIObject.wstr;
+  const std::uint64_t utf8 = word_of(bytes, layout_.PyCompactUnicodeObject.utf8);
+  const std::uint64_t utf8_length = word_of(bytes, layout_.PyCompactUnicodeObject.utf8_length);
+  std::uint64_t size = 0;
+  Addr data = 0;
+  if (compact) {
+    data = object.address + layout_.PyCompactUnicodeObject.size_bytes;
+    size = layout_.PyCompactUnicodeObject.size_bytes + (length + 1) * kind;
+  } else {
+    data = word_of(bytes, layout_.PyUnicodeObject.data);
+    size = layout_.PyUnicodeObject.size_bytes + (data == 0 ? 0 : (length + 1) * kind);
+  }
+  const Addr wide = wstr.present() ? word_of(bytes, wstr) : 0;
+  if (wide != 0 && wide != data) size += (word_of(bytes, layout_.PyCompactUnicodeObject.wstr_length) + 1) * 4;
+  if (utf8 != 0 && utf8 != data) size += utf8_length + 1;
+  return size;
+}
+
+std::uint64_t ObjectReader::dict_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  std::uint64_t size = object.type.basicsize;
+  const std::optional<DictKeys> keys = read_dict_keys(reader_, traits_, word_of(bytes, layout_.PyDictObject.ma_keys));
+  if (!keys) return size;
+  if (word_of(bytes, layout_.PyDictObject.ma_values) != 0) size += (keys->nentries + keys->usable) * 8;
+  // Shared keys are counted with the type that owns them; the static empty keys with nobody.
+  if (keys->refcnt == 1) size += keys->size_bytes;
+  return size;
+}
+
+std::uint64_t ObjectReader::type_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  const std::uint64_t flags = word_of(bytes, layout_.PyTypeObject.tp_flags);
+  if ((flags & tp_flag::kHeapType) == 0) return layout_.PyTypeObject.size_bytes;
+  std::uint64_t size = layout_.PyHeapTypeObject.size_bytes;
+  Addr keys_address = 0;
+  if (reader_.try_load(object.address + layout_.PyHeapTypeObject.ht_cached_keys.offset, keys_address) && keys_address != 0) {
+    if (const auto keys = read_dict_keys(reader_, traits_, keys_address)) size += keys->size_bytes;
+  }
+  return size;
+}
+
+std::uint64_t ObjectReader::code_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  std::uint64_t size = object.type.basicsize + word_of(bytes, layout_.PyVarObject.ob_size) * object.type.itemsize;
+  // _PyCodeObjectExtra: ce_size, then that many pointers.
+  const Addr extra = word_of(bytes, layout_.PyCodeObject.co_extra);
+  std::int64_t ce_size = 0;
+  if (extra != 0 && reader_.try_load(extra, ce_size) && ce_size > 0 && ce_size < 256) size += 8 + std::uint64_t(ce_size) * 8;
+  return size;
+}
+
+// Locals and evaluation stack of a code object, in bytes.
+std::uint64_t ObjectReader::frame_slots(Addr code) {
+  std::uint32_t nlocalsplus = 0;
+  std::uint32_t stacksize = 0;
+  if (!reader_.try_load(code + layout_.PyCodeObject.co_nlocalsplus.offset, nlocalsplus) ||
+      !reader_.try_load(code + layout_.PyCodeObject.co_stacksize.offset, stacksize)) {
+    return 0;
+  }
+  return (std::uint64_t{nlocalsplus} + stacksize) * 8;
+}
+
+// A BytesIO's buffer is a bytes object; counted unless somebody else holds it too.
+std::uint64_t ObjectReader::bytesio_buffer_size(Addr buffer) {
+  ObjectView object;
+  std::int64_t refcnt = 0;
+  if (buffer == 0 || !reader_.try_load(buffer + layout_.PyObject.ob_refcnt.offset, refcnt) || refcnt > 1) return 0;
+  if (!at(buffer, object) || object.type.size_rule != SizeRule::kVar) return 0;
+  return size_of(object, reader_.span_to_end(buffer));
+}
+
+// A Struct's format codes, up to and with the one whose fmtdef is null.
+std::uint64_t ObjectReader::struct_codes_size(Addr codes) {
+  const std::uint64_t stride = layout_._formatcode.size_bytes;
+  for (std::uint64_t count = 0; count < kMaxFormatCodes && stride != 0; ++count) {
+    Addr fmtdef = 0;
+    if (!reader_.try_load(codes + count * stride + layout_._formatcode.fmtdef.offset, fmtdef)) return 0;
+    if (fmtdef == 0) return (count + 1) * stride;
+  }
+  return 0;
+}
+
+// ctypes' type dict counts its own struct twice over the dict's: upstream does so too.
+std::uint64_t ObjectReader::stgdict_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  const auto& fields = layout_.StgDictObject;
+  std::uint64_t size = dict_size(object, bytes) + fields.size_bytes - layout_.PyDictObject.size_bytes;
+  const Addr format = word_of(bytes, fields.format);
+  if (format != 0) {
+    if (const auto text = reader_.c_string(format, kMaxFormatText)) size += text->size() + 1;
+  }
+  size += word_of(bytes, fields.ndim) * kWordBytes;
+  if (word_of(bytes, fields.ffi_elements) != 0) size += (word_of(bytes, fields.length) + 1) * kWordBytes;
+  return size;
+}
+
+std::uint64_t ObjectReader::element_extra_size(Addr extra) {
+  const auto& fields = layout_.ElementObjectExtra;
+  const std::span<const std::byte> bytes = reader_.span(extra, fields.size_bytes);
+  if (extra == 0 || bytes.empty()) return 0;
+  const bool inline_children = word_of(bytes, fields.children) == extra + fields._children.offset;
+  return fields.size_bytes + (inline_children ? 0 : word_of(bytes, fields.allocated) * kWordBytes);
+}
+
+std::uint64_t ObjectReader::tuple_length(Addr tuple) {
+  std::uint64_t length = 0;
+  reader_.try_load(tuple + layout_.PyVarObject.ob_size.offset, length);
+  return length;
+}
+
+std::uint64_t ObjectReader::size_of(const ObjectView& object, std::span<const std::byte> bytes) {
+  const TypeBrief& type = object.type;
+  const auto ob_size = [&] {
+    return static_cast<std::uint64_t>(std::llabs(static_cast<std::int64_t>(word_of(bytes, layout_.PyVarObject.ob_size))));
+  };
+  std::uint64_t size = type.basicsize;
+  switch (type.size_rule) {
+    case SizeRule::kFixed: break;
+    case SizeRule::kVar: size += ob_size() * type.itemsize; break;
+    case SizeRule::kInt: {
+      std::uint64_t digits = ob_size();
+      if (digits == 0 && traits_.int_counts_one_digit) digits = 1;
+      size = layout_.PyLongObject.ob_digit.offset + digits * 4;
+      break;
+    }
+    case SizeRule::kStr: size = str_size(object, bytes); break;
+    case SizeRule::kList: size += word_of(bytes, layout_.PyListObject.allocated) * 8; break;
+    case SizeRule::kDict: size = dict_size(object, bytes); break;
+    case SizeRule::kOrderedDict: {
+      size = dict_size(object, bytes) + word_of(bytes, layout_.PyODictObject.od_fast_nodes_size) * 8;
+      constexpr std::uint64_t kNodeBytes = 32;  // struct _odictnode: key, hash, next, prev
+      size += word_of(bytes, layout_.PyDictObject.ma_used) * kNodeBytes;
+      break;
+    }
+    case SizeRule::kSet: {
+      const bool small = word_of(bytes, layout_.PySetObject.table) == object.address + layout_.PySetObject.smalltable.offset;
+      if (!small) size += (word_of(bytes, layout_.PySetObject.mask) + 1) * 16;
+      break;
+    }
+    case SizeRule::kDeque: {
+      constexpr std::uint64_t kBlockItems = 64;  // BLOCKLEN
+      constexpr std::uint64_t kBlockBytes = (kBlockItems + 2) * 8;
+      const std::uint64_t used = word_of(bytes, layout_.dequeobject.leftindex) + ob_size();
+      size += (used + kBlockItems - 1) / kBlockItems * kBlockBytes;
+      break;
+    }
+    case SizeRule::kByteArray: size += word_of(bytes, layout_.PyByteArrayObject.ob_alloc); break;
+    case SizeRule::kBuffered:
+      if (word_of(bytes, layout_.buffered.buffer) != 0) size += word_of(bytes, layout_.buffered.buffer_size);
+      break;
+    case SizeRule::kBytesIO: size += bytesio_buffer_size(word_of(bytes, layout_.bytesio.buf)); break;
+    case SizeRule::kArray: {
+      std::uint32_t itemsize = 0;
+      reader_.try_load(word_of(bytes, layout_.arrayobject.ob_descr) + layout_.arraydescr.itemsize.offset, itemsize);
+      size += word_of(bytes, layout_.arrayobject.allocated) * itemsize;
+      break;
+    }
+    case SizeRule::kStruct: size += struct_codes_size(word_of(bytes, layout_.PyStructObject.s_codes)); break;
+    case SizeRule::kStgDict: size = stgdict_size(object, bytes); break;
+    case SizeRule::kElement: size += element_extra_size(word_of(bytes, layout_.ElementObject.extra)); break;
+    case SizeRule::kProduct: size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes; break;
+    case SizeRule::kCombinations: size += word_of(bytes, layout_.combinationsobject.r) * kWordBytes; break;
+    case SizeRule::kPermutations:
+      size += (tuple_length(word_of(bytes, layout_.permutationsobject.pool)) + word_of(bytes, layout_.permutationsobject.r)) *
+              kWordBytes;
+      break;
+    case SizeRule::kDecimal: {
+      constexpr std::uint64_t kNotItsOwnData = 32 | 64 | 128;  // MPD_STATIC_DATA, MPD_SHARED_DATA, MPD_CONST_DATA
+      const bool own = (word_of(bytes, layout_.PyDecObject.flags) & 0xff & kNotItsOwnData) == 0;
+      if (own) size += word_of(bytes, layout_.PyDecObject.alloc) * kWordBytes;
+      break;
+    }
+    case SizeRule::kType: size = type_size(object, bytes); break;
+    case SizeRule::kCode: size = code_size(object, bytes); break;
+    case SizeRule::kFrame: {
+      // frame.__sizeof__ (3.11): up to the embedded frame's locals, and its slots, wherever the frame itself lies.
+      const Addr frame = word_of(bytes, layout_.PyFrameObject.f_frame);
+      Addr code = 0;
+      reader_.try_load(frame + layout_._PyInterpreterFrame.f_code.offset, code);
+      size = layout_.PyFrameObject._f_frame_data.offset + layout_._PyInterpreterFrame.localsplus.offset + frame_slots(code);
+      break;
+    }
+    case SizeRule::kGenerator:
+      size = layout_.PyGenObject.gi_iframe.offset + layout_._PyInterpreterFrame.localsplus.offset +
+             frame_slots(word_of(bytes, layout_.PyGenObject.gi_code));
+      break;
+  }
+  return size + type.header_bytes;
+}
+
+}  // namespace heapcore
