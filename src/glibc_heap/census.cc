@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <tbb/parallel_for.h>
 
+#include <cstring>
+
 #include "glibc_heap/chunks.h"
 #include "glibc_heap/parts.h"
 
@@ -14,7 +16,8 @@ namespace {
 // sizeof(malloc_chunk) bytes (mtrim, glibc 2.36; the same from 2.8 to 2.44).
 class TrimForecast {
  public:
-  TrimForecast(const Heap& heap) : page_bytes_(heap.page_bytes), links_bytes_(heap.layout.malloc_chunk.size_bytes) {}
+  TrimForecast(const Heap& heap, Reader& reader)
+      : reader_(reader), page_bytes_(heap.page_bytes), links_bytes_(heap.layout.malloc_chunk.size_bytes) {}
 
   void see(const Chunk& chunk) {
     if (chunk.state == ChunkState::kInUse || chunk.state == ChunkState::kTcache) {
@@ -31,18 +34,36 @@ class TrimForecast {
     if (run_bytes_ >= page_bytes_ + links_bytes_) {
       const Addr first = align_up(run_start_ + links_bytes_, page_bytes_);
       const Addr end = run_start_ + run_bytes_;
-      if (end > first) released_bytes_ += align_down(end - first, page_bytes_);
+      if (end > first) released_bytes_ += release({first, first + align_down(end - first, page_bytes_)});
     }
     run_bytes_ = 0;
   }
   std::uint64_t released_bytes() const { return released_bytes_; }
+  std::uint64_t nonzero_bytes() const { return nonzero_bytes_; }
+
+  // Pages that go back; returns their bytes.
+  std::uint64_t release(AddrRange pages) {
+    for (Addr page = pages.start; page < pages.end; page += page_bytes_) {
+      if (!reads_as_zeros(page)) nonzero_bytes_ += page_bytes_;
+    }
+    return pages.size_bytes();
+  }
 
  private:
+  bool reads_as_zeros(Addr page) {
+    const std::span<const std::byte> bytes = reader_.span(page, page_bytes_);
+    if (bytes.empty()) return reader_.space().state(page) == ByteState::kZeroFill;
+    // All equal to the byte before, and the first is zero.
+    return bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+  }
+
+  Reader& reader_;
   std::uint64_t page_bytes_;
   std::uint64_t links_bytes_;
   Addr run_start_ = 0;
   std::uint64_t run_bytes_ = 0;
   std::uint64_t released_bytes_ = 0;
+  std::uint64_t nonzero_bytes_ = 0;
 };
 
 // What systrim(0) takes off the end of the main arena's top: whole pages, leaving MINSIZE and a byte. Only if nobody
@@ -63,7 +84,7 @@ struct RegionCount {
 RegionCount count_region(const Snapshot& snapshot, const Heap& heap, const Region& region) {
   RegionCount out;
   Reader reader(snapshot.space);
-  TrimForecast forecast(heap);
+  TrimForecast forecast(heap, reader);
   std::uint64_t before_top = 0;
   std::uint64_t visited_bytes = 0;
   const RegionWalk walk = for_each_chunk(heap, reader, region, out.findings, [&](const Chunk& chunk) {
@@ -76,11 +97,13 @@ RegionCount count_region(const Snapshot& snapshot, const Heap& heap, const Regio
   out.totals.lost_bytes = walk.lost_bytes;
   if (region.has_top) {
     const std::uint64_t top_bytes = region.range.end - heap.arenas[region.arena].top;
-    out.totals.trim_top_bytes = top_release(snapshot, heap, region, top_bytes + before_top);
+    const std::uint64_t released = top_release(snapshot, heap, region, top_bytes + before_top);
+    out.totals.trim_top_bytes = forecast.release({region.range.end - released, region.range.end});
   } else {
     forecast.close();
   }
   out.totals.trim_chunks_bytes = forecast.released_bytes();
+  out.totals.trim_nonzero_bytes = forecast.nonzero_bytes();
   const std::uint64_t walked = visited_bytes + walk.fencepost_bytes + walk.foreign_bytes + walk.lost_bytes;
   if (walked != region.range.size_bytes()) {
     out.findings.add({"region-unbalanced", Room::kGlibcHeap, region.range.start,

@@ -18,6 +18,7 @@ ArenaTotals& ArenaTotals::operator+=(const ArenaTotals& other) {
   lost_bytes += other.lost_bytes;
   trim_chunks_bytes += other.trim_chunks_bytes;
   trim_top_bytes += other.trim_top_bytes;
+  trim_nonzero_bytes += other.trim_nonzero_bytes;
   return *this;
 }
 

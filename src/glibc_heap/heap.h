@@ -59,10 +59,13 @@ struct ArenaTotals {
   std::uint64_t lost_bytes = 0;  // of which the walk could not say what they are (see the findings)
 
   // Bytes that malloc_trim(0) would give back: whole pages inside free chunks, once the fastbins are consolidated, and,
-  // of the main arena, the end of top. These are mapped bytes: neither a core nor a copy knows which of them are
-  // resident, and pages that were never touched again since an earlier trim cost nothing now.
+  // of the main arena, the end of top. These are mapped bytes: neither a core nor a copy says which of them are
+  // resident.
   std::uint64_t trim_chunks_bytes = 0;
   std::uint64_t trim_top_bytes = 0;
+  // Of both, the pages that hold anything but zeros. Pages that were never touched, or not since an earlier trim, read
+  // as zeros and cost nothing now, so this is the better forecast of the drop in resident memory.
+  std::uint64_t trim_nonzero_bytes = 0;
 
   CountBytes& of(ChunkState state) { return by_state[static_cast<std::size_t>(state)]; }
   const CountBytes& of(ChunkState state) const { return by_state[static_cast<std::size_t>(state)]; }

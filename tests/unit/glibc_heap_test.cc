@@ -7,7 +7,7 @@
 #include "glibc_heap/census.h"
 #include "glibc_heap/chunks.h"
 #include "glibc_heap/locate.h"
-#include "unit/glibc_heap_builder.h"
+#include "glibc_heap_builder.h"
 
 namespace heapcore {
 namespace {
