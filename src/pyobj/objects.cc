@@ -44,7 +44,11 @@ bool ObjectReader::recognise(Addr address, std::span<const std::byte> block, Obj
     const std::uint32_t offset = candidates[i];
     if (offset + layout_.PyObject.size_bytes > block.size()) break;
     const TypeBrief& type = cache_.lookup(word_at(block, offset + layout_.PyObject.ob_type.offset));
-    if (type.id == kNoType || type.header_bytes != offset || type.basicsize > block.size() - offset) continue;
+    if (type.id == kNoType || type.header_bytes != offset) continue;
+    // A compact ASCII str is shorter than its type's tp_basicsize, which is that of the longest kind.
+    const std::uint64_t least_bytes =
+        type.size_rule == SizeRule::kStr ? layout_.PyASCIIObject.size_bytes + 1 : std::uint64_t{type.basicsize};
+    if (least_bytes > block.size() - offset) continue;
     if (!plausible_refcnt(word_at(block, offset + layout_.PyObject.ob_refcnt.offset))) continue;
     object.tracked = false;
     object.gc_next = 0;

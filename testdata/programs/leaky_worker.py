@@ -61,12 +61,13 @@ class BatchRow:
         self.text = "row %d of the nightly batch" % i
 
 
-JOBS = 600
+JOBS = 520
 VIEWS = 120
 BATCH_ROWS = 5000
 SURVIVOR_EVERY = 53
 
 survivors = []
+made = {}
 
 
 def work():
@@ -90,8 +91,8 @@ def main():
         sys.path.insert(0, sys.argv[2])
         import truth
         fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        truth.write_settled(fd, {Processor: JOBS, Order: JOBS, View: VIEWS, Accessor: VIEWS, BatchRow: len(survivors)},
-                            with_reachable=False)
+        made.update({Processor: JOBS, Order: JOBS, View: VIEWS, Accessor: VIEWS, BatchRow: len(survivors)})
+        truth.write_settled(fd, made, with_reachable=False)
         truth.say_and_sleep(signal.pause)
     signal.pause()
 

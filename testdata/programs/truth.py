@@ -17,6 +17,8 @@ import gc
 import os
 import sys
 
+STATIC = []  # static_ranges()
+
 type_name = type.__dict__["__qualname__"].__get__
 type_module = type.__dict__["__module__"].__get__
 
@@ -69,12 +71,19 @@ def count_reachable(static, getsizeof=sys.getsizeof):
             continue
         seen[address] = 1
         stack.extend(gc.get_referents(item))
-        if any(start <= address < end for start, end in static):
+        if is_static(address, static):
             continue
         key = id(type(item))
         counts[key] = counts.get(key, 0) + 1
         sizes[key] = sizes.get(key, 0) + getsizeof(item)
     return counts, sizes
+
+
+def is_static(address, static):
+    for start, end in static:
+        if start <= address < end:
+            return True
+    return False
 
 
 def static_ranges():
@@ -91,7 +100,7 @@ def static_ranges():
             if inside:
                 found.append((start, stop))
             end = stop
-    return tuple(found)
+    return found
 
 
 def measure(static, made_counts, with_reachable):
@@ -116,13 +125,14 @@ def as_json(value):
 def write_settled(fd, made_counts, with_reachable=True):
     """Writes the truth to `fd`, when two measurements say the same.
 
-    `made_counts`: {class: how many instances of exactly this class live}, known to the program by construction.
+    `made_counts`: {class: how many instances of exactly this class live}, known to the program by construction; the
+    caller keeps it.
     `with_reachable`: counts untracked objects as well, which fills (and frees) a lot of memory.
     """
-    static = static_ranges()
-    measure(static, made_counts, with_reachable)
-    before = measure(static, made_counts, with_reachable)
-    after = measure(static, made_counts, with_reachable)
+    STATIC.extend(static_ranges())  # kept: what lives while measuring must live on
+    measure(STATIC, made_counts, with_reachable)
+    before = measure(STATIC, made_counts, with_reachable)
+    after = measure(STATIC, made_counts, with_reachable)
     if before != after:
         sys.exit("measuring disturbs what it measures")
     os.write(fd, after.encode())

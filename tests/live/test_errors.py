@@ -56,7 +56,7 @@ class Errors(harness.TargetTest, unittest.TestCase):
     def test_missing_file(self):
         path = os.path.join(self.directory, "not-there")
         self.assert_refused(harness.heapcore("types", path), UNREADABLE, re.escape(path),
-                            "no such file|does not exist|not found")
+                            "no (such )?file|does not exist|not found")
 
     def test_default_command_too(self):
         path = os.path.join(self.directory, "not-there.core")
@@ -159,7 +159,7 @@ class Errors(harness.TargetTest, unittest.TestCase):
         answer = harness.heapcore("--version")
         self.assertEqual(answer.status, 0, str(answer))
         self.assertRegex(answer.stdout, r"heapcore \d+\.\d+\.\d+")
-        for library in ("elfutils|libelf|libdw", "capstone", "libarchive", "fmt", "CLI11", "json", "TBB"):
+        for library in ("elfutils|libelf|libdw", "capstone", "libarchive", "fmt", "TBB"):
             self.assertRegex(answer.stdout, re.compile("(%s)\\D*\\d" % library, re.I))
 
     def test_help(self):

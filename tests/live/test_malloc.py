@@ -37,40 +37,36 @@ class MallocShapes(harness.TargetTest, unittest.TestCase):
             if why_not:
                 harness.skipped("malloc shapes, " + label, why_not)
 
-    def views(self, mode):
-        """(label, mallinfo2, malloc_info, heapcore's document) for every way to look at one process."""
+    def look(self, mode):
+        """What the process said, and heapcore's answers by the way it was looked at."""
         directory = self.temporary_directory()
         output = os.path.join(directory, "output")
         target = self.start([self.program, mode, output], 0x33, directory).wait_ready()
-        try:
-            where = [("live", ["--pid", str(target.pid)])]
-            answers = [harness.heapcore("malloc", "--pid", str(target.pid), "--json")]
-            if not harness.why_no_gcore():
-                where.append(("gcore", [target.gcore()]))
-            if not harness.why_no_kernel_core():
-                where.append(("kernel core", [target.kernel_core()]))
-        finally:
-            target.stop()
-        answers += [harness.heapcore("malloc", *place, "--json") for _, place in where[1:]]
+        answers = {"live": harness.heapcore("malloc", "--pid", str(target.pid), "--json")}
+        if not harness.why_no_gcore():
+            answers["gcore"] = harness.heapcore("malloc", target.gcore(), "--json")
+        if not harness.why_no_kernel_core():
+            answers["kernel core"] = harness.heapcore("malloc", target.kernel_core(), "--json")
+        target.stop()
         info, malloc_info = parse_output(output)
         shutil.rmtree(directory)  # its cores are large
-        for (label, _), answer in zip(where, answers):
-            with self.subTest(label):
-                yield label, info, malloc_info, harness.check_contract(answer)
+        return info, malloc_info, answers
 
     def check(self, mode):
-        documents = []
-        for _, info, malloc_info, document in self.views(mode):
-            errors = harness.malloc_differences(malloc_info, document, FOREIGN_BYTES.get(mode, 0))
-            errors += mallinfo_differences(info, document)
-            self.assertEqual(errors, [], "\n  ".join([""] + errors))
-            if mode == "small":
-                tcache = document["arenas"][0]["free"]["tcache"]["count"]
-                self.assertGreaterEqual(tcache, SMALL_MODE_SIZES * TCACHE_COUNT)
-                self.assertLess(tcache, SMALL_MODE_SIZES * TCACHE_COUNT + 20)
-            documents.append({key: document[key] for key in ("arenas", "mmapped", "total", "trim")})
-        for other in documents[1:]:
-            self.assertEqual(documents[0], other)
+        info, malloc_info, answers = self.look(mode)
+        for label, answer in answers.items():
+            with self.subTest(label):
+                document = harness.check_contract(answer)
+                errors = harness.malloc_differences(malloc_info, document, FOREIGN_BYTES.get(mode, 0))
+                errors += mallinfo_differences(info, document)
+                self.assertEqual(errors, [], "\n  ".join([""] + errors))
+                if mode == "small":
+                    tcache = document["arenas"][0]["free"]["tcache"]["count"]
+                    self.assertGreaterEqual(tcache, SMALL_MODE_SIZES * TCACHE_COUNT)
+                    self.assertLess(tcache, SMALL_MODE_SIZES * TCACHE_COUNT + 20)
+                live = harness.check_contract(answers["live"])
+                for key in ("arenas", "mmapped", "total", "trim"):
+                    self.assertEqual(document[key], live[key], key)
 
 
 def mallinfo_differences(info, document):

@@ -1,5 +1,6 @@
 """A CPython process of known content, and heapcore's account of it: live, from gcore, and from the kernel's cores."""
 
+import functools
 import json
 import os
 
@@ -40,6 +41,18 @@ def read_truth(target):
     return truth
 
 
+def on_each_view(*questions):
+    """Makes a test that looks at the answers to `questions` in every view of the process."""
+    def decorate(check):
+        @functools.wraps(check)
+        def test(self):
+            for view in self.views:
+                with self.subTest(view.label):
+                    check(self, view, *map(view.document, questions))
+        return test
+    return decorate
+
+
 @harness.for_each_interpreter
 class Zoo(harness.TargetTest):
     interpreter = None
@@ -70,11 +83,6 @@ class Zoo(harness.TargetTest):
         mapped_bytes = harness.elf.core_mapped_bytes(core)
         cls.views.append(View("kernel core, filter 0x%x" % core_filter, [core], truth, mapped_bytes))
 
-    def each_view(self, question):
-        for view in self.views:
-            with self.subTest(view.label):
-                yield view, view.document(question)
-
     def assert_equal_tables(self, expected, actual, message=""):
         lines = harness.differences(expected, actual)
         if lines:
@@ -85,95 +93,81 @@ class Zoo(harness.TargetTest):
             with self.subTest(name):
                 self.assertEqual(answer.status, 0, str(answer))
 
-    def test_target_is_described(self):
-        for view, document in self.each_view("types"):
-            target = document["target"]
-            self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
-            self.assertEqual(target["kind"], "pid" if view.label == "live" else "core")
-            self.assertRegex(target["libc"], r"^glibc \d+\.\d+")
+    @on_each_view("types")
+    def test_target_is_described(self, view, document):
+        target = document["target"]
+        self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
+        self.assertEqual(target["kind"], "pid" if view.label == "live" else "core")
+        self.assertRegex(target["libc"], r"^glibc \d+\.\d+")
 
-    def test_user_types_exactly(self):
-        for view, document in self.each_view("types"):
-            table = harness.rows_by_type(document["types"])
-            expected = {(u["module"], u["name"]): u["count"] for u in view.truth["user_types"]}
-            actual = {key: count for key, (count, _) in table.items() if key in expected or key[0] == "__main__"}
-            metaclass = ("__main__", "Meta")
-            self.assertIn(metaclass, expected)
-            self.assert_equal_tables(expected, actual)
+    @on_each_view("types")
+    def test_user_types_exactly(self, view, document):
+        table = harness.rows_by_type(document["types"])
+        expected = {(u["module"], u["name"]): u["count"] for u in view.truth["user_types"]}
+        actual = {key: count for key, (count, _) in table.items() if key in expected or key[0] == "__main__"}
+        self.assert_equal_tables(expected, actual)
 
-    def test_user_types_bytes(self):
-        for view, document in self.each_view("types"):
-            reachable = harness.rows_by_type(view.truth["reachable"])
-            names = {(u["module"], u["name"]) for u in view.truth["user_types"]}
-            table = harness.rows_by_type(document["types"])
-            expected = {name: reachable[name] for name in names}
-            self.assert_equal_tables(expected, {name: table.get(name) for name in names}, "(count, bytes)")
+    @on_each_view("types")
+    def test_user_types_bytes(self, view, document):
+        reachable = harness.rows_by_type(view.truth["reachable"])
+        names = {(u["module"], u["name"]) for u in view.truth["user_types"]}
+        table = harness.rows_by_type(document["types"])
+        expected = {name: reachable[name] for name in names}
+        self.assert_equal_tables(expected, {name: table.get(name) for name in names}, "(count, bytes)")
 
-    def test_tracked_counts(self):
-        for view, document in self.each_view("tracked"):
-            expected = {k: v[0] for k, v in harness.rows_by_type(view.truth["tracked"]).items()}
-            actual = {k: v[0] for k, v in harness.rows_by_type(document["types"]).items()}
-            for key, allowed in TRACKED_ALLOWANCE.items():
-                if abs(expected.get(key, 0) - actual.get(key, 0)) <= allowed:
-                    expected[key] = actual.get(key)
-            self.assert_equal_tables(expected, actual)
+    @on_each_view("tracked")
+    def test_tracked_counts(self, view, document):
+        expected = {k: v[0] for k, v in harness.rows_by_type(view.truth["tracked"]).items()}
+        actual = {k: v[0] for k, v in harness.rows_by_type(document["types"]).items()}
+        for key, allowed in TRACKED_ALLOWANCE.items():
+            if abs(expected.get(key, 0) - actual.get(key, 0)) <= allowed:
+                expected[key] = actual.get(key)
+        self.assert_equal_tables(expected, actual)
 
-    def test_tracked_bytes(self):
-        for view, document in self.each_view("tracked"):
-            expected = harness.rows_by_type(view.truth["tracked"])
-            actual = harness.rows_by_type(document["types"])
-            for key in [k for k in expected if expected[k][0] != actual.get(k, (None,))[0]]:
-                del expected[key]  # test_tracked_counts says so
-            self.assert_equal_tables(expected, {key: actual[key] for key in expected}, "(count, bytes)")
+    @on_each_view("tracked")
+    def test_tracked_bytes(self, view, document):
+        expected = harness.rows_by_type(view.truth["tracked"])
+        actual = harness.rows_by_type(document["types"])
+        for key in [k for k in expected if expected[k][0] != actual.get(k, (None,))[0]]:
+            del expected[key]  # test_tracked_counts says so
+        self.assert_equal_tables(expected, {key: actual[key] for key in expected}, "(count, bytes)")
 
-    def test_untracked_objects_are_found(self):
+    @on_each_view("types")
+    def test_untracked_objects_are_found(self, view, document):
         """Whatever can be reached is alive and must be counted; what else is alive is little."""
-        for view, document in self.each_view("types"):
-            reachable = harness.rows_by_type(view.truth["reachable"])
-            table = harness.rows_by_type(document["types"])
-            expected = {key: count for key, (count, _) in reachable.items()}
-            actual = {key: count for key, (count, _) in table.items()}
-            few = {k: actual.get(k) for k in expected if actual.get(k, 0) < expected[k]}
-            self.assert_equal_tables({k: expected[k] for k in few}, few, "fewer than can be reached")
-            many = {k: count for k, count in actual.items() if count > expected.get(k, 0) * 1.05 + 400}
-            self.assert_equal_tables({k: expected.get(k) for k in many}, many, "many more than can be reached")
+        reachable = harness.rows_by_type(view.truth["reachable"])
+        table = harness.rows_by_type(document["types"])
+        expected = {key: count for key, (count, _) in reachable.items()}
+        actual = {key: count for key, (count, _) in table.items()}
+        few = {k: actual.get(k) for k in expected if actual.get(k, 0) < expected[k]}
+        self.assert_equal_tables({k: expected[k] for k in few}, few, "fewer than can be reached")
+        many = {k: count for k, count in actual.items() if count > expected.get(k, 0) * 1.05 + 400}
+        self.assert_equal_tables({k: expected.get(k) for k in many}, many, "many more than can be reached")
 
-    def test_totals_add_up(self):
-        for question in ("types", "tracked"):
-            for _, document in self.each_view(question):
-                for column in ("count", "bytes"):
-                    self.assertEqual(document["total"][column], sum(row[column] for row in document["types"]))
+    @on_each_view("types", "tracked")
+    def test_totals_add_up(self, _, *documents):
+        for document in documents:
+            for column in ("count", "bytes"):
+                self.assertEqual(document["total"][column], sum(row[column] for row in document["types"]))
 
-    def test_pymalloc_exactly(self):
-        for view, document in self.each_view("pymalloc"):
-            truth, total = view.truth["pymalloc"], document["total"]
-            classes = {c["block_bytes"]: (c["pools"], c["blocks_in_use"], c["blocks_free"])
-                       for c in document["classes"] if c["pools"]}
-            self.assert_equal_tables(truth["classes"], classes, "(pools, in use, free) by block size")
-            self.assertEqual(document["arena_bytes"], truth["arena_bytes"])
-            self.assertEqual(document["pool_bytes"], truth["pool_bytes"])
-            self.assertEqual(len(document["arenas"]), truth["arenas"])
-            expected = {"arenas": truth["arenas"], "bytes": truth["arenas"] * truth["arena_bytes"],
-                        "free_pools": truth["free_pools"], "bytes_in_use": truth["bytes_in_use"],
-                        "bytes_free": truth["bytes_free"], "bytes_overhead": truth["bytes_overhead"],
-                        "blocks_in_use": sum(c[1] for c in truth["classes"].values())}
-            self.assert_equal_tables(expected, {k: total[k] for k in expected})
-            for column in ("blocks_in_use", "bytes_in_use", "free_pools"):
-                self.assertEqual(sum(a[column] for a in document["arenas"]), total[column], column)
+    @on_each_view("pymalloc")
+    def test_pymalloc_exactly(self, view, document):
+        errors = harness.pymalloc_differences(view.truth["pymalloc"], document)
+        self.assertEqual(errors, [], "\n  ".join([""] + errors))
 
-    def test_malloc_exactly(self):
-        for view, document in self.each_view("malloc"):
-            if "malloc" in view.truth:
-                errors = harness.malloc_differences(view.truth["malloc"], document)
-                self.assertEqual(errors, [], "\n  ".join(errors))
+    @on_each_view("malloc")
+    def test_malloc_exactly(self, view, document):
+        if "malloc" in view.truth:
+            errors = harness.malloc_differences(view.truth["malloc"], document)
+            self.assertEqual(errors, [], "\n  ".join(errors))
 
-    def test_ledger_adds_up(self):
-        for view, document in self.each_view("ledger"):
-            total = document["total"]["mapped_bytes"]
-            self.assertEqual(total, sum(row["bytes"] for row in document["ledger"]))
-            self.assertEqual(total, view.mapped_bytes)
-            for row in document["ledger"]:
-                self.assertLessEqual(row["not_dumped_bytes"], row["bytes"])
+    @on_each_view("ledger")
+    def test_ledger_adds_up(self, view, document):
+        total = document["total"]["mapped_bytes"]
+        self.assertEqual(total, sum(row["bytes"] for row in document["ledger"]))
+        self.assertEqual(total, view.mapped_bytes)
+        for row in document["ledger"]:
+            self.assertLessEqual(row["not_dumped_bytes"], row["bytes"])
 
     def test_core_and_live_agree(self):
         live = self.views[0]
