@@ -61,9 +61,9 @@ class BatchRow:
         self.text = "row %d of the nightly batch" % i
 
 
-JOBS = 520
+JOBS = 500
 VIEWS = 120
-BATCH_ROWS = 5000
+BATCH_ROWS = 4500
 SURVIVOR_EVERY = 53
 
 survivors = []

@@ -86,7 +86,8 @@ class Sample(harness.TargetTest, unittest.TestCase):
     def test_file_that_does_not_match_is_not_used(self):
         answer = harness.heapcore("types", CORE, *self.options(), "--exe", shutil.which("sleep"), "--json")
         document = harness.check_contract(answer)
-        self.assertRegex(" ".join(w["message"] for w in document["warnings"]), "(?i)build-id|match|another build")
+        said = " ".join(item["message"] for item in document["warnings"] + document.get("notes", []))
+        self.assertRegex(said, "(?i)build-id|match|another build")
         self.assert_no_differences(harness.differences(harness.rows_by_type(self.answer("types")["types"]),
                                                        harness.rows_by_type(document["types"])))
 
