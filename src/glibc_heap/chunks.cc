@@ -238,4 +238,15 @@ RegionWalk RegionSweep::finish() {
   return walk_;
 }
 
+std::optional<Chunk> chunk_at(const Heap& heap, Reader& reader, Addr address) {
+  const Region* region = heap.region_at(address);
+  if (region == nullptr) return std::nullopt;
+  std::optional<Chunk> found;
+  Findings unused;
+  for_each_chunk(heap, reader, *region, unused, [&](const Chunk& chunk) {
+    if (address - chunk.address < chunk.size_bytes) found = chunk;
+  });
+  return found;
+}
+
 }  // namespace heapcore

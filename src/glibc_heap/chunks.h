@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "coreparse/address_space.h"
 #include "glibc_heap/heap.h"
@@ -153,5 +154,8 @@ RegionWalk for_each_chunk(const Heap& heap, Reader& reader, const Region& region
   }
   return sweep.finish();
 }
+
+// The chunk that holds `address`, found by walking its region up to there; nothing if no chunk does. Not for hot paths.
+std::optional<Chunk> chunk_at(const Heap& heap, Reader& reader, Addr address);
 
 }  // namespace heapcore

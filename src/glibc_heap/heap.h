@@ -139,7 +139,7 @@ struct Heap {
   std::vector<std::string> agreed;  // the other methods that found the same
   std::string module_path;          // that holds main_arena
   std::string libc_version;         // as the library's banner says, "2.36"; empty where it could not be read
-  std::string layout_version;       // of the table whose shape the target has
+  std::string layout_version;       // of the tables with the shapes found: "2.36"; "2.35 to 2.41"; "mixed"
   GlibcLayout layout;
   GlibcTraits traits;
   std::uint64_t page_bytes = 4096;

@@ -115,23 +115,28 @@ bool same_shapes(const GlibcLayout& table, const Heap& heap) {
   return heap.tcaches.empty() || table.tcache_perthread_struct == seen.tcache_perthread_struct;
 }
 
-// Names the table that has the shapes found in the target: that of the banner's version if it has them, else the
-// newest. A backport can make a mixture that no table has.
+// Names the table that has the shapes found in the target: that of the banner's version if it has them, else the range
+// of those that do. A backport can make a mixture that no table has.
 void name_layout(Target& target, Heap& heap) {
-  const GlibcTable* named = glibc_table(target.banner_version);
-  if (named == nullptr || !same_shapes(named->layout, heap)) {
-    named = nullptr;
+  const GlibcTable* oldest = glibc_table(target.banner_version);
+  const GlibcTable* newest = oldest;
+  if (oldest == nullptr || !same_shapes(oldest->layout, heap)) {
+    oldest = newest = nullptr;
     for (const GlibcTable& table : glibc_tables()) {
-      if (same_shapes(table.layout, heap)) named = &table;
+      if (!same_shapes(table.layout, heap)) continue;
+      if (oldest == nullptr) oldest = &table;
+      newest = &table;
     }
   }
-  heap.layout_version = named != nullptr ? named->version : "mixed";
-  if (named != nullptr) {
-    if (heap.par.address != 0) heap.layout.malloc_par = named->layout.malloc_par;
-  } else {
+  if (newest == nullptr) {
+    heap.layout_version = "mixed";
     target.findings.note("glibc-layout-mixed", Room::kGlibcHeap, heap.arenas[0].address,
                          "the structures are a mixture that no known release has, as a backport makes");
+    return;
   }
+  heap.layout_version = newest->version;
+  if (oldest != newest) heap.layout_version = fmt::format("{} to {}", oldest->version, newest->version);
+  if (heap.par.address != 0) heap.layout.malloc_par = newest->layout.malloc_par;
 }
 
 // Starts from a whole table that has the malloc_state that was found; what was not identified by itself keeps its

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "coreparse/code.h"
 #include "glibc_heap/parts.h"
@@ -130,20 +131,44 @@ Candidate judge_address(Reader& reader, Addr address) {
   return best;
 }
 
-// The best places, all of one quality.
-std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>& ranges) {
-  std::vector<Candidate> found;
-  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
-    for (const AddrRange& range : ranges) {
-      for (Addr at = align_up(range.start, 8); range.contains(at, layout.size_bytes); at += 8) {
-        const Candidate seen = judge(reader, layout, at);
-        if (seen.evidence == Evidence::kNone) continue;
-        if (!found.empty() && better(found.front(), seen)) continue;
-        if (!found.empty() && better(seen, found.front())) found.clear();
-        found.push_back(seen);
+// Calls visit(address, value) for every aligned word that is there.
+template <typename Visitor>
+void for_each_word(Reader& reader, const std::vector<AddrRange>& ranges, Visitor&& visit) {
+  constexpr std::uint64_t kStepBytes = 4096;
+  for (const AddrRange& range : ranges) {
+    for (Addr start = align_up(range.start, 8); start < range.end;) {
+      const std::span<const std::byte> bytes = reader.span_to_end(start);
+      const std::uint64_t n = align_down(std::min<std::uint64_t>(bytes.size(), range.end - start), 8);
+      for (std::uint64_t offset = 0; offset < n; offset += 8) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, bytes.data() + offset, sizeof value);
+        visit(start + offset, value);
       }
+      start = n != 0 ? start + n : align_down(start, kStepBytes) + kStepBytes;
     }
   }
+}
+
+// The best places, all of one quality. Words that point a little before themselves mark them: the empty last bin of an
+// arena in use, the `next` of one that was never used.
+std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>& ranges) {
+  std::vector<Candidate> found;
+  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state);
+  const auto consider = [&](const Candidate& seen) {
+    if (seen.evidence == Evidence::kNone) return;
+    if (!found.empty() && better(found.front(), seen)) return;
+    if (!found.empty() && better(seen, found.front())) found.clear();
+    found.push_back(seen);
+  };
+  Reader probe(reader.space());
+  for_each_word(reader, ranges, [&](Addr address, std::uint64_t value) {
+    const std::uint64_t back = address - value;
+    if (back > sizeof(std::uint64_t) * 1024) return;
+    for (const StateLayout& layout : layouts) {
+      if (back == kChunkHeaderBytes) consider(judge(probe, layout, address - layout.bins.offset - 16 * (kBins - 1)));
+      if (back == layout.next.offset) consider(judge(probe, layout, value));
+    }
+  });
   return found;
 }
 
@@ -200,15 +225,16 @@ struct ParCandidate {
 ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
   ParCandidate best;
   best.score = sbrk_base ? 1 : 3;  // to be exceeded
-  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par)) {
-    for (const AddrRange& range : target.writable) {
-      for (Addr at = align_up(range.start, 8); range.contains(at, layout.size_bytes); at += 8) {
-        if (sbrk_base && target.reader.load<Addr>(at + layout.sbrk_base.offset) != sbrk_base) continue;
-        const int score = score_par(target.reader, layout, at);
-        if (score > best.score) best = {at, layout, score};
-      }
+  const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par);
+  Reader probe(target.reader.space());
+  for_each_word(target.reader, target.writable, [&](Addr address, std::uint64_t value) {
+    if (sbrk_base && value != *sbrk_base) return;
+    for (const ParLayout& layout : layouts) {
+      const Addr start = address - layout.sbrk_base.offset;
+      const int score = score_par(probe, layout, start);
+      if (score > best.score) best = {start, layout, score};
     }
-  }
+  });
   return best;
 }
 
