@@ -43,6 +43,7 @@ def skipped(what, reason):
 
 
 def main():
+    binary()
     unittest.main(module="__main__", verbosity=2)
 
 
@@ -256,7 +257,7 @@ class Answer:
 def binary():
     path = os.environ.get("HEAPCORE")
     if not path or not os.access(path, os.X_OK):
-        sys.exit("HEAPCORE must name the heapcore binary; it is %r" % path)
+        raise RuntimeError("HEAPCORE must name the heapcore binary; it is %r" % path)
     return os.path.abspath(path)
 
 
