@@ -127,7 +127,11 @@ class CensusTaker {
     for (Addr at = arena.first_pool; at < arena.carved_end; at += traits.pool_bytes) {
       const std::span<const std::byte> bytes = tally.objects.reader().span(at, traits.pool_bytes);
       PoolHeader pool;
-      if (bytes.empty() || !read_pool(bytes, at, arena, traits, pool, tally.findings)) continue;
+      if (bytes.empty()) {
+        report_missing_pool(at, tally.findings);
+        continue;
+      }
+      if (!read_pool(bytes, at, arena, traits, pool, tally.findings)) continue;
       if (pool.blocks_in_use != 0) sweep_pool(bytes, pool, free, tally);
     }
     progress_.advance(traits.arena_bytes);

@@ -102,7 +102,7 @@ class LedgerMaker {
 
   void label(const Mapping& mapping, Addr start, Addr end) {
     const std::uint64_t not_dumped = not_dumped_in(start, end);
-    if (mapping.is_file()) {
+    if (mapping.is_file() || process_.snapshot.module_at(mapping.start) != nullptr) {
       add(mapping.shared ? "shared file" : "file", mapping.path, end - start, not_dumped);
       return;
     }

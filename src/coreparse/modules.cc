@@ -4,51 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
 #include "coreparse/elf_file.h"
+#include "coreparse/memory_elf.h"
+#include "coreparse/module_names.h"
 
 namespace heapcore {
 namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
-
-// The parts of a loaded module's ELF header that its own memory tells.
-struct MemoryHeader {
-  bool valid = false;
-  std::uint64_t lowest_vaddr = 0;  // of the first PT_LOAD
-  std::vector<std::byte> build_id;
-};
-
-// Reads the ELF header and program headers that lie at `base` in the target.
-MemoryHeader read_memory_header(Reader& reader, Addr base, std::uint16_t machine) {
-  MemoryHeader result;
-  const auto header = reader.load<Elf64_Ehdr>(base);
-  if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_machine != machine ||
-      header->e_phentsize != sizeof(Elf64_Phdr)) {
-    return result;
-  }
-  bool seen_load = false;
-  for (std::uint64_t i = 0; i < header->e_phnum; ++i) {
-    const auto segment = reader.load<Elf64_Phdr>(base + header->e_phoff + i * sizeof(Elf64_Phdr));
-    if (!segment) break;
-    if (segment->p_type == PT_LOAD && !seen_load) {
-      seen_load = true;
-      result.lowest_vaddr = align_down(segment->p_vaddr, kPageBytes);
-    }
-  }
-  result.valid = seen_load;
-  if (!result.valid) return result;
-  const Addr bias = base - result.lowest_vaddr;
-  for (std::uint64_t i = 0; i < header->e_phnum && result.build_id.empty(); ++i) {
-    const auto segment = reader.load<Elf64_Phdr>(base + header->e_phoff + i * sizeof(Elf64_Phdr));
-    if (!segment) break;
-    if (segment->p_type != PT_NOTE || segment->p_memsz > 64 * 1024) continue;
-    result.build_id = build_id_in_notes(reader.span(bias + segment->p_vaddr, segment->p_memsz));
-  }
-  return result;
-}
 
 // DT_* entries whose value is an address; ld.so adds the load bias to some of them in place.
 bool values_agree(const ElfDynamic& file, std::uint64_t memory_value, Addr bias) {
@@ -72,6 +37,7 @@ std::vector<std::string> candidate_files(const Snapshot& snapshot, const Module&
                                          const OpenOptions& options) {
   std::vector<std::string> result;
   if (module.is_executable && !options.exe.empty()) result.push_back(options.exe);
+  if (module.path == kUnknownExecutable) return result;
   if (!options.sysroot.empty()) {
     result.push_back(options.sysroot + module.path);
   } else if (snapshot.info.kind == TargetKind::kProcess) {
@@ -112,7 +78,7 @@ class ModuleFinder {
   std::vector<std::vector<const Mapping*>> groups() {
     std::map<std::string_view, std::vector<std::vector<const Mapping*>>> by_path;
     for (const Mapping& mapping : snapshot_.mappings) {
-      if (!mapping.is_file()) continue;
+      if (!mapping.is_file() && mapping.path != kUnknownExecutable) continue;
       auto& copies = by_path[mapping.path];
       if (copies.empty() || mapping.file_offset == 0) copies.emplace_back();
       copies.back().push_back(&mapping);
@@ -126,15 +92,15 @@ class ModuleFinder {
 
   void add(const std::vector<const Mapping*>& group) {
     const Mapping& first = *group.front();
-    const MemoryHeader header = read_memory_header(reader_, first.start, machine_);
+    const std::optional<MemoryElf> header = read_memory_elf(reader_, first.start, machine_);
     const bool mapped_like_elf = group.size() > 1 || first.executable;
-    if (!header.valid && !mapped_like_elf) return;  // a data file
+    if (!header && !mapped_like_elf) return;  // a data file
     Module module;
     module.path = first.path;
     module.range = {first.start, group.back()->end};
-    module.build_id = header.build_id;
-    module.load_bias = header.valid ? first.start - header.lowest_vaddr : first.start;
-    module.is_executable = contains_entry(module.range);
+    module.build_id = header ? header->build_id : std::vector<std::byte>();
+    module.load_bias = header ? header->load_bias : first.start;
+    module.is_executable = first.path == kUnknownExecutable || contains_entry(module.range);
     first_mapping_.push_back(&first);
     snapshot_.modules.push_back(std::move(module));
   }
@@ -144,7 +110,7 @@ class ModuleFinder {
     for (const auto& [type, value] : snapshot_.auxv) {
       if (type == AT_PHDR) return range.contains(value);
     }
-    return range.contains(0);
+    return false;
   }
 
   void attach_file(Module& module) {

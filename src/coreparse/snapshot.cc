@@ -8,6 +8,7 @@
 #include "coreparse/core_file.h"
 #include "coreparse/elf_core.h"
 #include "coreparse/elf_file.h"
+#include "coreparse/module_names.h"
 #include "coreparse/modules.h"
 
 namespace heapcore {
@@ -121,8 +122,14 @@ Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, 
                            fmt::format("{} bytes belong to more than one segment of the core; the lower one is used",
                                        claimed_twice)});
   }
+  const bool files_listed = !notes.files.empty();
   snapshot.mappings = merge_mappings(std::move(headers->mappings), std::move(notes.files));
   name_special_mappings(snapshot);
+  if (!files_listed) {
+    snapshot.findings.add({"core-no-file-list", Room::kCoreparse, 0,
+                           "the core has no list of mapped files; modules are known as far as memory itself tells"});
+    name_mappings_from_memory(snapshot, headers->machine);
+  }
   cover_mappings(snapshot);
   find_modules(snapshot, options, headers->machine);
   if (const Module* main = snapshot.executable()) snapshot.info.executable = main->path;

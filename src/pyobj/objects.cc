@@ -13,6 +13,7 @@ std::uint64_t word_at(std::span<const std::byte> bytes, std::size_t offset) {
 
 // No count reaches this: it would take as many references, of 8 bytes each, as an address space holds.
 constexpr std::uint64_t kRefcntBound = std::uint64_t{1} << 40;
+constexpr std::uint64_t kOptionalTailBytes = 8;
 // Below this a count is no address of any mapping.
 constexpr std::uint64_t kLowestMapped = 1 << 16;
 
@@ -45,9 +46,10 @@ bool ObjectReader::recognise(Addr address, std::span<const std::byte> block, Obj
     if (offset + layout_.PyObject.size_bytes > block.size()) break;
     const TypeBrief& type = cache_.lookup(word_at(block, offset + layout_.PyObject.ob_type.offset));
     if (type.id == kNoType || type.header_bytes != offset) continue;
-    // A compact ASCII str is shorter than its type's tp_basicsize, which is that of the longest kind.
-    const std::uint64_t least_bytes =
-        type.size_rule == SizeRule::kStr ? layout_.PyASCIIObject.size_bytes + 1 : std::uint64_t{type.basicsize};
+    // Some objects are shorter than their type's tp_basicsize, which is that of the longest kind: a compact ASCII str, and,
+    // by their last pointer, a time or datetime without tzinfo.
+    const std::uint64_t least_bytes = type.size_rule == SizeRule::kStr ? layout_.PyASCIIObject.size_bytes + 1
+                                                                       : std::uint64_t{type.basicsize} - kOptionalTailBytes;
     if (least_bytes > block.size() - offset) continue;
     if (!plausible_refcnt(word_at(block, offset + layout_.PyObject.ob_refcnt.offset))) continue;
     object.tracked = false;

@@ -56,19 +56,25 @@ bool verify_arena_table(Reader& reader, const PyTraits& traits, const ArenaTable
   if (table.address == 0 || table.count == 0 || table.count > kMaxArenas) return false;
   const PyLayout& layout = *traits.layout;
   std::uint32_t in_use = 0;
+  std::uint32_t judged = 0;  // in use, and the snapshot has enough of the arena to tell
   std::uint32_t good = 0;
   for (std::uint32_t i = 0; i < table.count; ++i) {
     RawArena raw;
     if (!load_raw(reader, layout, table.address + std::uint64_t{i} * layout.arena_object.size_bytes, raw)) return false;
     if (raw.address == 0) continue;
     ++in_use;
-    if (!plausible(traits, raw)) continue;
     const Addr first_pool = align_up(raw.address, traits.pool_bytes);
     std::uint32_t index = 0;
-    if (reader.try_load(first_pool + layout.pool_header.arenaindex.offset, index) && index == i) ++good;
+    const bool readable = reader.try_load(first_pool + layout.pool_header.arenaindex.offset, index);
+    if (!plausible(traits, raw)) {
+      ++judged;
+    } else if (readable) {
+      ++judged;
+      if (index == i) ++good;
+    }
   }
   // A damaged arena or two must not cost the whole heap.
-  return in_use != 0 && good * 4 >= in_use * 3;
+  return in_use != 0 && good * 4 >= judged * 3;
 }
 
 std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr address) {
@@ -161,6 +167,11 @@ bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& ar
   return false;
 }
 
+void report_missing_pool(Addr address, Findings& findings) {
+  findings.add({"obmalloc-pool-missing", Room::kPyobj, address, "a pool of an arena is not in the snapshot; what it holds is "
+                                                                "not counted"});
+}
+
 void read_free_blocks(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Findings& findings) {
   free.bits.fill(0);
   free.count = 0;
@@ -199,14 +210,19 @@ ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtim
   for (const PyArena& arena : read_arenas(reader, traits, *runtime.arenas, findings)) {
     ArenaUse arena_use;
     arena_use.arena = arena;
+    std::uint64_t lost_pools = 0;
     for (Addr at = arena.first_pool; at < arena.carved_end; at += traits.pool_bytes) {
       const std::span<const std::byte> bytes = reader.span(at, traits.pool_bytes);
       PoolHeader pool;
       if (bytes.empty()) {
-        findings.add({"obmalloc-pool-missing", Room::kPyobj, at, "a pool is not in the snapshot"});
+        report_missing_pool(at, findings);
+        ++lost_pools;
         continue;
       }
-      if (!read_pool(bytes, at, arena, traits, pool, findings)) continue;
+      if (!read_pool(bytes, at, arena, traits, pool, findings)) {
+        ++lost_pools;
+        continue;
+      }
       if (pool.blocks_in_use == 0) continue;
       const auto capacity = static_cast<std::uint32_t>((traits.pool_bytes - pool.first_block) / pool.block_bytes);
       PoolClass& size_class = classes[pool.block_bytes];
@@ -219,8 +235,11 @@ ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtim
       arena_use.bytes_in_use += std::uint64_t{pool.blocks_in_use} * pool.block_bytes;
       use.bytes_free += std::uint64_t{capacity - pool.blocks_in_use} * pool.block_bytes;
     }
-    arena_use.free_pools = arena.ntotalpools - std::min<std::uint64_t>(arena_use.pools, arena.ntotalpools);
-    if (arena_use.free_pools != arena.nfreepools) {
+    // Of what was lost, the arena's own count tells how many pools are free at least elsewhere.
+    const std::uint64_t not_in_use = arena.ntotalpools - std::min<std::uint64_t>(arena_use.pools, arena.ntotalpools);
+    arena_use.free_pools = lost_pools == 0 ? not_in_use : std::min<std::uint64_t>(arena.nfreepools, not_in_use);
+    use.bytes_lost += std::min(lost_pools, not_in_use - arena_use.free_pools) * traits.pool_bytes;
+    if (lost_pools == 0 && arena_use.free_pools != arena.nfreepools) {
       findings.add({"obmalloc-arena-disagrees", Room::kPyobj, arena.address,
                     fmt::format("the arena at {:#x} says {} pools are free, {} are", arena.address, arena.nfreepools,
                                 arena_use.free_pools)});
@@ -235,7 +254,7 @@ ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtim
   use.bytes = use.arenas.size() * traits.arena_bytes;
   use.bytes_free_pools = use.free_pools * traits.pool_bytes;
   use.bytes_free += use.bytes_free_pools;
-  use.bytes_overhead = use.bytes - use.bytes_in_use - use.bytes_free;
+  use.bytes_overhead = use.bytes - use.bytes_in_use - use.bytes_free - use.bytes_lost;
   return use;
 }
 

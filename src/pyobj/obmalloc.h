@@ -65,6 +65,9 @@ std::vector<PyArena> read_arenas(Reader& reader, const PyTraits& traits, const A
 bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& arena, const PyTraits& traits,
                PoolHeader& pool, Findings& findings);
 
+// For a pool whose bytes are not there at all.
+void report_missing_pool(Addr address, Findings& findings);
+
 // Follows the pool's free list.
 void read_free_blocks(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Findings& findings);
 
@@ -90,7 +93,7 @@ struct ObmallocUse {
   std::string located_by;
   std::vector<ArenaUse> arenas;
   std::vector<PoolClass> classes;  // by block size, only those with pools
-  // Totals. bytes = arenas * arena_bytes = bytes_in_use + bytes_free + bytes_overhead.
+  // Totals. bytes = arenas * arena_bytes = bytes_in_use + bytes_free + bytes_overhead + bytes_lost.
   std::uint64_t bytes = 0;
   std::uint64_t pools = 0;
   std::uint64_t free_pools = 0;
@@ -99,6 +102,7 @@ struct ObmallocUse {
   std::uint64_t bytes_free = 0;      // blocks free in used pools, and free pools whole
   std::uint64_t bytes_overhead = 0;  // pool headers, tails too small for a block, arena alignment
   std::uint64_t bytes_free_pools = 0;
+  std::uint64_t bytes_lost = 0;  // pools that are damaged or not in the snapshot
 };
 
 ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtime, Findings& findings);

@@ -22,18 +22,19 @@ struct Row {
   PyTraits traits;
 };
 
+const Row kRows[] = {
+    // 3.11.2 and 3.11.7 were compared field by field: one layout.
+    {3, 11, "3.11.7",
+     {.arena_bytes = 1 << 20,
+      .pool_bytes = 16 << 10,
+      .long_rep = LongRep::kObSize,
+      .pre_header = PreHeader::kManagedDict,
+      .gc_head = GcHead::kTwoWords,
+      .int_counts_one_digit = true}},
+};
+
 const Row* row_for(const PyVersion& version) {
-  static const Row rows[] = {
-      // 3.11.2 and 3.11.7 were compared field by field: one layout.
-      {3, 11, "3.11.7",
-       {.arena_bytes = 1 << 20,
-        .pool_bytes = 16 << 10,
-        .long_rep = LongRep::kObSize,
-        .pre_header = PreHeader::kManagedDict,
-        .gc_head = GcHead::kTwoWords,
-        .int_counts_one_digit = true}},
-  };
-  for (const Row& row : rows) {
+  for (const Row& row : kRows) {
     if (row.major_version == version.major_version() && row.minor_version == version.minor_version()) return &row;
   }
   return nullptr;
@@ -62,6 +63,10 @@ std::optional<PyTraits> traits_for(const PyVersion& version) {
   return traits;
 }
 
-std::string supported_versions() { return "3.11"; }
+std::vector<PyVersion> supported_versions() {
+  std::vector<PyVersion> versions;
+  for (const Row& row : kRows) versions.push_back({row.major_version << 24 | row.minor_version << 16 | 0xf0, false});
+  return versions;
+}
 
 }  // namespace heapcore

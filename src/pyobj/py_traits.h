@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "pyobj/py_layout.h"
 
@@ -74,7 +75,7 @@ inline constexpr std::uint64_t kTypeSubclass = std::uint64_t{1} << 31;
 // Nothing for a version that heapcore cannot read: then that part is refused aloud, never guessed.
 std::optional<PyTraits> traits_for(const PyVersion& version);
 
-// The versions supported, for messages: "3.11".
-std::string supported_versions();
+// The minor versions supported, oldest first, their patch unknown: to probe with, and for messages.
+std::vector<PyVersion> supported_versions();
 
 }  // namespace heapcore

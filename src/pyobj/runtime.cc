@@ -36,29 +36,58 @@ class Finder {
     PythonState state;
     const Module* module = find_module();
     if (module == nullptr) return state;
-    const std::optional<PyVersion> version = find_version(*module);
+    std::optional<PyVersion> version = find_version(*module);
+    if (!version) version = probe_version(*module);
     if (!version) {
-      report("python-version-unknown", module->range.start,
-             fmt::format("{} exports CPython's symbols, but its version is not in the snapshot", module->path));
+      report(findings_, "python-version-unknown", module->range.start,
+             fmt::format("{} exports CPython's symbols, but neither does the snapshot say its version nor does its runtime "
+                         "have the shape of one that this heapcore knows ({}); name its file with --exe",
+                         module->path, supported_text()));
       state.version = "unknown";
       return state;
     }
     state.version = version->text();
     const std::optional<PyTraits> traits = traits_for(*version);
     if (!traits) {
-      report("python-version-unsupported", module->range.start,
+      report(findings_, "python-version-unsupported", module->range.start,
              fmt::format("this is CPython {}, whose objects this heapcore cannot decode (it knows {}); the Python part is "
                          "left out",
-                         state.version, supported_versions()));
+                         state.version, supported_text()));
       return state;
     }
-    state.runtime = find_runtime(*module, *traits);
+    state.runtime = find_runtime(*module, *traits, findings_);
     return state;
   }
 
  private:
-  void report(std::string_view code, Addr address, std::string detail) {
-    findings_.add({code, Room::kPyobj, address, std::move(detail)});
+  static std::string supported_text() {
+    std::string text;
+    for (const PyVersion& version : supported_versions()) text += (text.empty() ? "" : ", ") + version.text();
+    return text;
+  }
+
+  static void report(Findings& findings, std::string_view code, Addr address, std::string detail) {
+    findings.add({code, Room::kPyobj, address, std::move(detail)});
+  }
+
+  // The version whose layout the runtime verifies with, if exactly one does.
+  std::optional<PyVersion> probe_version(const Module& module) {
+    std::optional<PyVersion> found;
+    for (const PyVersion& version : supported_versions()) {
+      const std::optional<PyTraits> traits = traits_for(version);
+      Findings of_attempt;
+      if (!traits) continue;
+      const std::optional<PyRuntime> runtime = find_runtime(module, *traits, of_attempt);
+      if (!runtime || runtime->interpreters.empty() || of_attempt.incomplete()) continue;
+      if (found) return std::nullopt;
+      found = version;
+    }
+    if (found) {
+      findings_.note("python-version-probed", Room::kPyobj, module.range.start,
+                     fmt::format("the snapshot does not say which Python this is; its runtime has the shape of {}",
+                                 found->text()));
+    }
+    return found;
   }
 
   // The module that holds the interpreter: it exports PyType_Type. libpython before the executable, which may re-export.
@@ -87,21 +116,21 @@ class Finder {
     return version_in_name(module.name());
   }
 
-  std::optional<PyRuntime> find_runtime(const Module& module, const PyTraits& traits) {
+  std::optional<PyRuntime> find_runtime(const Module& module, const PyTraits& traits, Findings& findings) {
     PyRuntime runtime;
     runtime.traits = traits;
     runtime.module_path = module.path;
     const auto type_type = symbol(module, "PyType_Type");
     if (!type_type || !verify_type_type(*type_type, *traits.layout)) {
-      report("python-type-unverified", type_type.value_or(0),
+      report(findings, "python-type-unverified", type_type.value_or(0),
              "the object at PyType_Type is not a type whose type is itself; the Python part is left out");
       return std::nullopt;
     }
     runtime.type_type = *type_type;
-    find_interpreters(module, runtime);
+    find_interpreters(module, runtime, findings);
     runtime.arenas = find_arenas(module, traits);
     if (!runtime.arenas) {
-      report("obmalloc-not-found", module.range.start,
+      report(findings, "obmalloc-not-found", module.range.start,
              "CPython's small-object allocator was not found; only objects in malloc chunks are counted");
     }
     return runtime;
@@ -120,7 +149,7 @@ class Finder {
     return !text || *text == "type";  // the name lies in .rodata, which the snapshot may lack
   }
 
-  void find_interpreters(const Module& module, PyRuntime& runtime) {
+  void find_interpreters(const Module& module, PyRuntime& runtime, Findings& findings) {
     const PyLayout& layout = *runtime.traits.layout;
     std::optional<Addr> address = symbol(module, "_PyRuntime");
     runtime.located_by = "symbol _PyRuntime";
@@ -130,7 +159,7 @@ class Finder {
     }
     if (!address) {
       runtime.located_by = "symbol PyType_Type";
-      report("python-runtime-not-found", module.range.start,
+      report(findings, "python-runtime-not-found", module.range.start,
              "_PyRuntime was not found; interpreters and the collector's lists are unknown");
       return;
     }
@@ -139,14 +168,14 @@ class Finder {
     while (at != 0 && runtime.interpreters.size() < kMaxInterpreters) {
       const std::optional<Interpreter> interpreter = read_interpreter(at, layout);
       if (!interpreter) {
-        report("python-interpreter-damaged", at, "an interpreter's state does not verify; it is left out");
+        report(findings, "python-interpreter-damaged", at, "an interpreter's state does not verify; it is left out");
         return;
       }
       runtime.interpreters.push_back(*interpreter);
       if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
     }
     if (runtime.interpreters.empty()) {
-      report("python-not-initialised", *address, "the runtime has no interpreter: not yet initialised, or finalised");
+      report(findings, "python-not-initialised", *address, "the runtime has no interpreter: not yet initialised, or finalised");
     }
   }
 
@@ -167,9 +196,25 @@ class Finder {
         !reader_.try_load(address + fields.gc_collecting.offset, collecting)) {
       return std::nullopt;
     }
+    if (!verify_gc_heads(address, layout)) return std::nullopt;
     interpreter.gc_enabled = enabled != 0;
     interpreter.gc_collecting = collecting != 0;
     return interpreter;
+  }
+
+  // Each generation's ring: the first member points back at the head. Flags are in the two low bits.
+  bool verify_gc_heads(Addr interpreter, const PyLayout& layout) {
+    const auto& fields = layout.PyGC_Head;
+    const Addr generations = interpreter + layout.PyInterpreterState.gc_generations.offset;
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      const Addr head = generations + i * layout.gc_generation.size_bytes;
+      Addr first = 0;
+      Addr back = 0;
+      if (!reader_.try_load(head + fields._gc_next.offset, first)) return false;
+      // A member that the snapshot lacks proves nothing either way.
+      if (reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back) && align_down(back, 4) != head) return false;
+    }
+    return true;
   }
 
   std::optional<ArenaTable> find_arenas(const Module& module, const PyTraits& traits) {

@@ -122,7 +122,8 @@ Json pymalloc_json(const ObmallocUse& use) {
   answer["total"] = {{"arenas", use.arenas.size()},        {"bytes", use.bytes},
                      {"pools", use.pools},                 {"free_pools", use.free_pools},
                      {"blocks_in_use", use.blocks_in_use}, {"bytes_in_use", use.bytes_in_use},
-                     {"bytes_free", use.bytes_free},       {"bytes_overhead", use.bytes_overhead}};
+                     {"bytes_free", use.bytes_free},       {"bytes_overhead", use.bytes_overhead},
+                     {"bytes_lost", use.bytes_lost}};
   return answer;
 }
 

@@ -205,6 +205,7 @@ std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   total.add({"in use", bytes_text(use.bytes_in_use), percent_text(use.bytes_in_use, use.bytes)});
   total.add({"free", bytes_text(use.bytes_free), percent_text(use.bytes_free, use.bytes)});
   total.add({"overhead", bytes_text(use.bytes_overhead), percent_text(use.bytes_overhead, use.bytes)});
+  if (use.bytes_lost != 0) total.add({"lost", bytes_text(use.bytes_lost), percent_text(use.bytes_lost, use.bytes)});
   total.add({"total", bytes_text(use.bytes), percent_text(use.bytes, use.bytes)});
   return text + heading("Total", style) + total.text("  ");
 }
