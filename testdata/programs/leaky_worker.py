@@ -63,7 +63,7 @@ class BatchRow:
 
 JOBS = 500
 VIEWS = 120
-BATCH_ROWS = 4500
+BATCH_ROWS = 3500
 SURVIVOR_EVERY = 53
 
 survivors = []

@@ -7,7 +7,7 @@ gdb, the kernel or a linker wrote.
 import collections
 import struct
 
-PT_LOAD, PT_DYNAMIC, PT_NOTE = 1, 2, 4
+PT_LOAD, PT_NOTE, PT_GNU_RELRO = 1, 4, 0x6474E552
 PF_X, PF_W, PF_R = 1, 2, 4
 ET_CORE = 4
 EM_AARCH64 = 183
