@@ -132,6 +132,7 @@ ExitStatus run_command(const Options& options, Progress& progress) {
     return status_of(process.error());
   }
   Answer answer = Command(options, progress, *process, timings).run();
+  process->findings.sort();
   const bool json = options.json || options.output.ends_with(".json");
   std::string text = std::move(answer.text);
   timings.time("render", [&] {

@@ -204,7 +204,7 @@ class LedgerMaker {
   }
 
   // Adds an allocator's rows so that they make up exactly what it claims. In a sound target they do; in a damaged one the walks
-  // counted less (what is missing is labelled damaged) or, a claim having been dropped, more (the largest rows give way).
+  // counted less (what is missing is labelled lost) or, a claim having been dropped, more (the largest rows give way).
   void settle(Claim::Owner owner, std::vector<LedgerRow> parts) {
     std::uint64_t claimed = 0;
     std::uint64_t not_dumped = 0;
@@ -223,7 +223,7 @@ class LedgerMaker {
       counted -= excess;
     }
     for (const LedgerRow& part : parts) add(part.category, part.detail, part.bytes);
-    add(owner == Claim::Owner::kObmalloc ? "obmalloc damaged" : "malloc damaged", "", claimed - counted,
+    add(owner == Claim::Owner::kObmalloc ? "obmalloc lost" : "malloc lost", "", claimed - counted,
         std::min(not_dumped, claimed - counted));
   }
 

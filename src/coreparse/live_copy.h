@@ -27,7 +27,7 @@ enum class CopyRule : std::uint8_t {
   kNone,          // not needed, or not to be touched (devices, the kernel's clock pages)
   kHeldPages,     // anonymous memory: what is neither in memory nor in swap is zero
   kWhole,         // small private file mappings that may be written to, and the vdso
-  kWrittenPages,  // other private file mappings: pages written to (RELRO), and the ELF header; the file has the rest
+  kWrittenPages,  // other private file mappings: pages written to, all of RELRO, the ELF header; the file has the rest
 };
 
 CopyRule copy_rule(const Mapping& mapping);

@@ -213,7 +213,8 @@ std::int32_t ProcDir::living_thread() const {
   for (const std::int32_t tid : threads()) {
     if (lives(tid)) return tid;
   }
-  return 0;
+  // In an exec the last thread may have become the main one between the two looks.
+  return lives(pid_) ? pid_ : 0;
 }
 
 // "pid (name) state parent group session terminal foreground flags ...", where the name may hold anything, even ") ".

@@ -35,6 +35,7 @@ constexpr std::chrono::milliseconds kStopLimit{5000};
 constexpr std::uint64_t kUnpreparedLimitBytes = 64
                                                 << 20;  // copied without preparation, where the process grew meanwhile
 constexpr int kAttempts = 3;
+constexpr std::chrono::milliseconds kRetryAfter{10};
 constexpr std::size_t kCommandBytes = 4096;
 
 // Places in struct user_regs_struct, x86-64.
@@ -220,9 +221,7 @@ Status prepare(const ProcDir& proc, HostMemory& host, std::uint64_t& budget_byte
   return status;
 }
 
-}  // namespace
-
-Result<Snapshot> open_process(std::int32_t pid, const OpenOptions& options, Progress& progress) {
+Result<Snapshot> try_open(std::int32_t pid, const OpenOptions& options, Progress& progress) {
   Result<ProcDir> proc = live::find_target(pid);
   if (!proc) return proc.error();
   for (int attempt = 1;; ++attempt) {
@@ -232,10 +231,28 @@ Result<Snapshot> open_process(std::int32_t pid, const OpenOptions& options, Prog
     if (!status) return status.error();
     Capture capture;
     Status captured = std::monostate{};
-    status = in_own_thread([&] { captured = stop_and_copy(*proc, host, budget_bytes, attempt == kAttempts, capture); });
+    const bool last = attempt == kAttempts;
+    status = in_own_thread([&] { captured = stop_and_copy(*proc, host, budget_bytes, last, capture); });
     if (!status) return status.error();
     if (!captured) return captured.error();
     if (!capture.outgrew) return build_snapshot(*proc, options, host, capture);
+  }
+}
+
+// In the middle of an exec a process can look as if it had ended.
+bool is_still_there(std::int32_t pid) {
+  const std::optional<ProcDir> proc = ProcDir::open(pid);
+  return proc && proc->living_thread() != 0;
+}
+
+}  // namespace
+
+Result<Snapshot> open_process(std::int32_t pid, const OpenOptions& options, Progress& progress) {
+  for (int attempt = 1;; ++attempt) {
+    Result<Snapshot> snapshot = try_open(pid, options, progress);
+    if (snapshot || snapshot.error().code != ErrorCode::kProcessGone) return snapshot;
+    if (attempt == kAttempts || !is_still_there(pid)) return snapshot;
+    std::this_thread::sleep_for(kRetryAfter);
   }
 }
 

@@ -6,17 +6,22 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <csignal>
+#include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace heapcore::live {
 namespace {
 
-// How long a thread is waited for before we ask whether it can stop at all.
-constexpr std::chrono::milliseconds kPatience{100};
+// How long a thread is waited for before we look what it does, and before we believe that it cannot stop.
+constexpr std::chrono::milliseconds kPatience{10};
+constexpr std::chrono::milliseconds kLongPatience{100};
 constexpr std::chrono::microseconds kShortestNap{20};
 constexpr std::chrono::microseconds kLongestNap{1000};
 
@@ -26,9 +31,66 @@ long trace(__ptrace_request request, std::int32_t tid, std::uintptr_t address, s
   return ::ptrace(request, tid, reinterpret_cast<void*>(address), reinterpret_cast<void*>(data));
 }
 
+bool is_end(int code) {
+  return code == CLD_EXITED || code == CLD_KILLED || code == CLD_DUMPED;
+}
+
+// Whether a tracee has ended; then its end is taken, unless it is the main thread, whose end is its parent's to take.
+bool take_end_of(std::int32_t tid, std::int32_t pid) {
+  const auto id = static_cast<id_t>(tid);
+  // Waiting reports a tracee's stops whether asked to or not, so look before taking: a stop must stay where it is.
+  siginfo_t info{};
+  if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0) return true;
+  if (info.si_pid == 0 || !is_end(info.si_code)) return false;
+  if (tid != pid) ::waitid(P_PID, id, &info, WEXITED | WNOHANG | __WALL);
+  return true;
+}
+
+// Takes the ends of tracees while the tracing thread cannot. PTRACE_SEIZE waits for an exec in progress, and that exec
+// waits until all ends of the process's other threads are taken: without this, the two would wait for each other for
+// ever.
+class EndTaker {
+ public:
+  explicit EndTaker(const ProcDir& proc) : proc_(proc) {
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error&) {
+      // Only a process that execs in just this moment needs it.
+    }
+  }
+  ~EndTaker() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    wake_.notify_one();
+    if (thread_.joinable()) thread_.join();
+  }
+  EndTaker(const EndTaker&) = delete;
+  EndTaker& operator=(const EndTaker&) = delete;
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (!wake_.wait_for(lock, kPatience, [this] { return done_; })) {
+      for (const std::int32_t tid : proc_.threads()) {
+        const std::optional<TaskState> task = proc_.state(tid);
+        if (task && task->ended()) take_end_of(tid, proc_.pid());
+      }
+    }
+  }
+
+  const ProcDir& proc_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool done_ = false;
+  std::thread thread_;
+};
+
 }  // namespace
 
 Status Tracer::stop(std::chrono::milliseconds limit) {
+  const EndTaker end_taker(proc_);
   const Clock::time_point deadline = Clock::now() + limit;
   // A thread may start others until it stops, so look again until a look finds nothing new after all had stopped.
   while (true) {
@@ -44,7 +106,7 @@ Status Tracer::stop(std::chrono::milliseconds limit) {
       settled = false;
     }
     if (settled) break;
-    if (!wait_for_stops(deadline) || odd_registers_bytes_) return failure();
+    if (Clock::now() > deadline || !wait_for_stops(deadline) || odd_registers_bytes_) return failure();
     drop_gone();
   }
   if (threads_.empty()) {
@@ -79,6 +141,13 @@ Status Tracer::failure() const {
 bool Tracer::seize_new_threads() {
   const std::vector<std::int32_t> tids = proc_.threads();
   std::vector<Thread> added;
+  bool try_again = false;
+  const auto add = [&](std::int32_t tid) {
+    added.push_back({});
+    added.back().tid = tid;
+    added.back().added = Clock::now();
+    interrupt(added.back());
+  };
   auto known = threads_.begin();
   for (const std::int32_t tid : tids) {
     while (known != threads_.end() && known->tid < tid) ++known;
@@ -88,16 +157,25 @@ bool Tracer::seize_new_threads() {
       const std::optional<TaskState> task = proc_.state(tid);
       // A thread that has ended, or does so now, cannot be traced and need not be.
       if (number == ESRCH || !task || task->ended()) continue;
+      const std::optional<TaskStatus> status = proc_.status(tid);
+      if (status && status->tracer == ::gettid()) {  // we lost sight of it in an exec
+        add(tid);
+        continue;
+      }
+      // In the middle of an exec the tid of the main thread passes from one that has ended to another; ask again.
+      if (second_tries_-- > 0) {
+        try_again = true;
+        std::this_thread::sleep_for(kLongestNap);
+        continue;
+      }
       refusal_ = Refusal{tid, number};
       break;
     }
     if (!telling_) began_ = ended_ = Clock::now();
     telling_ = true;
-    added.push_back({});
-    added.back().tid = tid;
-    interrupt(added.back());
+    add(tid);
   }
-  const bool found_new = !added.empty();
+  const bool found_new = try_again || !added.empty();
   const auto middle = threads_.insert(threads_.end(), added.begin(), added.end());
   std::inplace_merge(threads_.begin(), middle, threads_.end(),
                      [](const Thread& a, const Thread& b) { return a.tid < b.tid; });
@@ -116,6 +194,8 @@ bool Tracer::wait_for_stops(Clock::time_point deadline) {
     bool all = true;
     for (Thread& thread : threads_) {
       if (thread.state == State::kWaiting) look_at(thread);
+      // An exec meanwhile kills the threads that have stopped already, and waits until we have taken their ends.
+      if (thread.state == State::kStopped && nap == kLongestNap) take_end(thread);
       all = all && thread.state != State::kWaiting;
     }
     if (all) return true;
@@ -133,23 +213,29 @@ void Tracer::look_at(Thread& thread) {
     return;
   }
   if (info.si_pid == 0) {
-    if (Clock::now() - thread.told < kPatience) return;
-    const std::optional<TaskState> task = proc_.state(thread.tid);
-    if (task && task->state == 'D') thread.state = State::kHeld;
-    thread.told = Clock::now();
+    if (Clock::now() - thread.told >= kPatience) ask_state(thread);
     return;
   }
-  if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED) {
-    thread.state = State::kGone;
-    // An exec in another thread waits until we have taken this one's end. That of the main thread is its parent's to
-    // take.
-    if (thread.tid != proc_.pid()) ::waitid(P_PID, id, &info, WEXITED | WNOHANG | __WALL);
+  if (is_end(info.si_code)) {
+    take_end(thread);
     return;
   }
   if (!read_registers(thread)) return;  // killed since; the next look will tell
   thread.state = State::kStopped;
   // An event in the upper byte is the stop we asked for, or a group-stop; without one, a signal is being delivered.
   thread.signal = (info.si_status >> 8) == 0 ? info.si_status & 0x7f : 0;
+}
+
+void Tracer::take_end(Thread& thread) {
+  if (take_end_of(thread.tid, proc_.pid())) thread.state = State::kGone;
+}
+
+void Tracer::ask_state(Thread& thread) {
+  const std::optional<TaskState> task = proc_.state(thread.tid);
+  // The end of a main thread is not reported before that of the others.
+  if (!task || task->ended()) thread.state = State::kGone;
+  if (task && task->state == 'D' && Clock::now() - thread.added >= kLongPatience) thread.state = State::kHeld;
+  if (thread.state == State::kWaiting) interrupt(thread);  // an exec may have made it forget
 }
 
 bool Tracer::read_registers(Thread& thread) {

@@ -36,7 +36,8 @@ class Tracer {
     std::int32_t tid = 0;
     State state = State::kWaiting;
     int signal = 0;  // it was about to receive when it stopped; passed on by detach()
-    Clock::time_point told{};
+    Clock::time_point added{};
+    Clock::time_point told{};                   // last
     std::array<std::uint64_t, 27> user_regs{};  // struct user_regs_struct; zero unless stopped
   };
 
@@ -66,6 +67,8 @@ class Tracer {
   bool seize_new_threads();
   bool wait_for_stops(Clock::time_point deadline);
   void look_at(Thread& thread);
+  void take_end(Thread& thread);
+  void ask_state(Thread& thread);
   bool read_registers(Thread& thread);
   void interrupt(Thread& thread);
   void drop_gone();
@@ -74,6 +77,7 @@ class Tracer {
   const ProcDir& proc_;
   std::vector<Thread> threads_;  // by tid
   std::optional<Refusal> refusal_;
+  int second_tries_ = 10;  // left, for all threads together
   std::optional<std::size_t> odd_registers_bytes_;
   bool telling_ = false;  // began_ is set
   Clock::time_point began_{};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "glibc_heap/chunks.h"
 #include "glibc_heap/parts.h"
 
 namespace heapcore {
@@ -117,7 +118,10 @@ class ListFinder {
   std::vector<std::int64_t> got_offsets();
   std::vector<Addr> tcaches_at(std::int64_t offset, bool& contradicted);
   bool try_offsets(const std::vector<std::int64_t>& offsets);
+  bool thread_missing();
   void find_tcaches_in_arenas();
+  void find_tcaches_by_slots();
+  bool slots_agree(Addr address);
   bool contents_plausible(Addr address, const TcacheLayout& layout);
   void add_tcache(Addr address, std::int32_t tid);
 
@@ -208,8 +212,25 @@ void ListFinder::find_tcaches() {
       raw.push_back(offset);
     found = try_offsets(raw);
   }
-  const std::size_t threads = target_.snapshot.threads.size();
-  if (!found || heap_.tcaches.size() < threads) find_tcaches_in_arenas();
+  if (found && !thread_missing()) return;
+  find_tcaches_in_arenas();
+  if (heap_.traits.tcache == TcacheKind::kSlotsLeft) find_tcaches_by_slots();
+}
+
+// Whether some thread's own memory is not there: the first word behind the thread pointer is the pointer itself
+// (tcbhead_t, x86-64). gdb 13's gcore writes the stacks of threads as zeros, and what lies in them, from glibc 2.42 on.
+bool ListFinder::thread_missing() {
+  bool missing = target_.snapshot.threads.empty();
+  for (const Thread& thread : target_.snapshot.threads) {
+    if (thread.thread_pointer == 0 || reader().load<Addr>(thread.thread_pointer) == thread.thread_pointer) continue;
+    missing = true;
+    target_.damage(
+        "thread-memory-missing", thread.thread_pointer,
+        fmt::format("the memory of thread {} is not in the core, or was written as zeros; its tcache is looked "
+                    "for in the arenas",
+                    thread.tid));
+  }
+  return missing;
 }
 
 // A thread's first allocation is its tcache (until 2.42), so that it is the first chunk of the arena made for it; the
@@ -226,6 +247,37 @@ void ListFinder::find_tcaches_in_arenas() {
     const TcacheLayout* layout = tcache_layout_at(address);
     if (!known && layout != nullptr && contents_plausible(address, *layout)) add_tcache(address, 0);
   }
+}
+
+// Since 2.42 the struct can lie anywhere in an arena; what betrays it is that each bin's free slots and chunks add up.
+void ListFinder::find_tcaches_by_slots() {
+  const std::uint64_t wanted = chunk_bytes_of(heap_.layout.tcache_perthread_struct.size_bytes);
+  std::vector<Addr> candidates;
+  Findings unused;  // the walk that counts reports
+  for (const Region& region : heap_.regions) {
+    for_each_chunk(heap_, reader(), region, unused, [&](const Chunk& chunk) {
+      if (chunk.size_bytes == wanted && chunk.in_use()) candidates.push_back(chunk.user_address());
+    });
+  }
+  for (const Addr address : candidates) {
+    const bool known =
+        std::any_of(heap_.tcaches.begin(), heap_.tcaches.end(), [&](const Tcache& t) { return t.address == address; });
+    if (!known && slots_agree(address)) add_tcache(address, 0);
+  }
+}
+
+bool ListFinder::slots_agree(Addr address) {
+  const TcacheLayout& layout = heap_.layout.tcache_perthread_struct;
+  if (!contents_plausible(address, layout)) return false;
+  for (unsigned bin = 0; bin < kSmallTcacheBins; ++bin) {
+    const Addr head = reader().load<Addr>(address + layout.entries.offset + 8 * bin).value_or(0);
+    const std::uint64_t slots = reader().load<std::uint16_t>(address + layout.num_slots.offset + 2 * bin).value_or(0);
+    std::uint64_t chunks = 0;
+    ListCursor cursor(heap_, reader(), head, kChunkHeaderBytes);
+    while (chunks <= heap_.par.tcache_count && cursor.step() == ListEnd::kGoesOn) ++chunks;
+    if (slots + chunks != heap_.par.tcache_count) return false;
+  }
+  return heap_.par.tcache_count != 0;
 }
 
 // Every list head is null or a chunk of that list's size in some region, and at least one count is not absurd.

@@ -101,10 +101,11 @@ std::string banner_version(const Snapshot& snapshot, const Module& module) {
   return std::string(name.substr(5, name.size() - 5 - 3));
 }
 
-// 2.42 renamed tcache_bins and moved nothing: such shapes cannot be told apart in the target.
+// 2.42 renamed tcache_bins and 2.44 dropped the last field; neither moved anything, so the target does not tell them
+// apart.
 bool same_places(const decltype(GlibcLayout::malloc_par)& a, const decltype(GlibcLayout::malloc_par)& b) {
-  return a.size_bytes == b.size_bytes && a.n_mmaps == b.n_mmaps && a.mmapped_mem == b.mmapped_mem &&
-         a.sbrk_base == b.sbrk_base && a.tcache_max_bytes == b.tcache_max_bytes && a.tcache_count == b.tcache_count;
+  return a.n_mmaps == b.n_mmaps && a.mmapped_mem == b.mmapped_mem && a.sbrk_base == b.sbrk_base &&
+         a.tcache_max_bytes == b.tcache_max_bytes && a.tcache_count == b.tcache_count;
 }
 
 bool same_shapes(const GlibcLayout& table, const Heap& heap) {

@@ -28,15 +28,17 @@ struct Candidate {
       0;  // arenas that follow it in the ring: of two shapes at one place, only the right one leads on
 };
 
-// The different shapes of one structure over all tables, newest first.
+// The different shapes of one structure over all tables: that of the banner's version first, then the newest first.
 template <typename Layout>
-std::vector<Layout> shapes(Layout GlibcLayout::*member) {
+std::vector<Layout> shapes(Layout GlibcLayout::*member, const std::string& banner_version) {
   std::vector<Layout> out;
-  const std::span<const GlibcTable> tables = glibc_tables();
-  for (auto table = tables.rbegin(); table != tables.rend(); ++table) {
-    const Layout& layout = table->layout.*member;
+  const auto add = [&](const GlibcTable& table) {
+    const Layout& layout = table.layout.*member;
     if (std::find(out.begin(), out.end(), layout) == out.end()) out.push_back(layout);
-  }
+  };
+  if (const GlibcTable* named = glibc_table(banner_version)) add(*named);
+  const std::span<const GlibcTable> tables = glibc_tables();
+  for (auto table = tables.rbegin(); table != tables.rend(); ++table) add(*table);
   return out;
 }
 
@@ -122,10 +124,10 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The best reading of an address that a symbol or code gave.
-Candidate judge_address(Reader& reader, Addr address) {
+Candidate judge_address(Target& target, Addr address) {
   Candidate best;
-  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state)) {
-    const Candidate seen = judge(reader, layout, address);
+  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state, target.banner_version)) {
+    const Candidate seen = judge(target.reader, layout, address);
     if (seen.evidence != Evidence::kNone && better(seen, best)) best = seen;
   }
   return best;
@@ -151,17 +153,17 @@ void for_each_word(Reader& reader, const std::vector<AddrRange>& ranges, Visitor
 
 // The best places, all of one quality. Words that point a little before themselves mark them: the empty last bin of an
 // arena in use, the `next` of one that was never used.
-std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>& ranges) {
+std::vector<Candidate> by_structure(Target& target) {
   std::vector<Candidate> found;
-  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state);
+  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state, target.banner_version);
   const auto consider = [&](const Candidate& seen) {
     if (seen.evidence == Evidence::kNone) return;
     if (!found.empty() && better(found.front(), seen)) return;
     if (!found.empty() && better(seen, found.front())) found.clear();
     found.push_back(seen);
   };
-  Reader probe(reader.space());
-  for_each_word(reader, ranges, [&](Addr address, std::uint64_t value) {
+  Reader probe(target.reader.space());
+  for_each_word(target.reader, target.writable, [&](Addr address, std::uint64_t value) {
     const std::uint64_t back = address - value;
     if (back > sizeof(std::uint64_t) * 1024) return;
     for (const StateLayout& layout : layouts) {
@@ -172,6 +174,14 @@ std::vector<Candidate> by_structure(Reader& reader, const std::vector<AddrRange>
   return found;
 }
 
+const Candidate& preferred(const std::vector<Candidate>& found, const std::string& banner_version) {
+  const GlibcTable* table = glibc_table(banner_version);
+  for (const Candidate& candidate : found) {
+    if (table != nullptr && candidate.layout == table->layout.malloc_state) return candidate;
+  }
+  return found.front();
+}
+
 std::optional<Addr> by_code(Target& target) {
   if (target.module == nullptr) return std::nullopt;
   const std::optional<Symbol> trim = target.module->symbol("malloc_trim", target.snapshot.space);
@@ -180,18 +190,6 @@ std::optional<Addr> by_code(Target& target) {
     if (reference.kind == CodeRefKind::kAddress && target.in_writable(reference.target)) return reference.target;
   }
   return std::nullopt;
-}
-
-// Of several readings equally good (a damaged ring says nothing of where the structure begins) the banner's version
-// decides.
-const Candidate* choose(const std::vector<Candidate>& found, const std::string& banner_version) {
-  if (found.empty()) return nullptr;
-  if (const GlibcTable* table = glibc_table(banner_version)) {
-    for (const Candidate& candidate : found) {
-      if (candidate.layout == table->layout.malloc_state) return &candidate;
-    }
-  }
-  return &found.front();
 }
 
 // How many of malloc_par's values are what they are by default; -1 if one cannot be.
@@ -225,7 +223,7 @@ struct ParCandidate {
 ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
   ParCandidate best;
   best.score = sbrk_base ? 1 : 3;  // to be exceeded
-  const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par);
+  const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par, target.banner_version);
   Reader probe(target.reader.space());
   for_each_word(target.reader, target.writable, [&](Addr address, std::uint64_t value) {
     if (sbrk_base && value != *sbrk_base) return;
@@ -238,10 +236,10 @@ ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
   return best;
 }
 
-ParCandidate par_by_address(Reader& reader, Addr address) {
+ParCandidate par_by_address(Target& target, Addr address) {
   ParCandidate best;
-  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par)) {
-    const int score = score_par(reader, layout, address);
+  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par, target.banner_version)) {
+    const int score = score_par(target.reader, layout, address);
     if (score > best.score) best = {address, layout, score};
   }
   return best;
@@ -257,12 +255,14 @@ bool locate_main_arena(Target& target, Heap& heap) {
   std::vector<Method> methods;
   if (target.module != nullptr) {
     if (const auto symbol = target.module->symbol("main_arena", target.snapshot.space)) {
-      methods.push_back({"symbol", judge_address(target.reader, symbol->address)});
+      methods.push_back({"symbol", judge_address(target, symbol->address)});
     }
   }
-  const std::vector<Candidate> structural = by_structure(target.reader, target.writable);
-  if (const Candidate* chosen = choose(structural, target.banner_version)) methods.push_back({"structure", *chosen});
-  if (const auto address = by_code(target)) methods.push_back({"code", judge_address(target.reader, *address)});
+  const std::vector<Candidate> structural = by_structure(target);
+  // Of several readings equally good (a damaged ring says nothing of where the structure begins) the banner's version
+  // decides.
+  if (!structural.empty()) methods.push_back({"structure", preferred(structural, target.banner_version)});
+  if (const auto address = by_code(target)) methods.push_back({"code", judge_address(target, *address)});
 
   const Method* best = nullptr;
   for (const Method& method : methods) {
@@ -312,7 +312,7 @@ void locate_malloc_par(Target& target, Heap& heap) {
         target.findings.note("malloc-par-disagree", Room::kGlibcHeap, symbol->address,
                              fmt::format("the symbol mp_ names it; structure leads to {:#x}", found.address));
       }
-      if (found.address != symbol->address) found = par_by_address(target.reader, symbol->address);
+      if (found.address != symbol->address) found = par_by_address(target, symbol->address);
     }
   }
   if (found.address == 0 || found.score < 0) {

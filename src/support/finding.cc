@@ -1,6 +1,7 @@
 #include "support/finding.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace heapcore {
 
@@ -23,7 +24,21 @@ std::uint64_t& Findings::counter(std::string_view code) {
 }
 
 void Findings::add(Finding finding) {
-  if (counter(finding.code)++ < kKeptPerCode) kept_.push_back(std::move(finding));
+  if (counter(finding.code)++ < kKeptPerCode) {
+    kept_.push_back(std::move(finding));
+    return;
+  }
+  Finding* highest = nullptr;
+  for (Finding& kept : kept_) {
+    if (kept.code == finding.code && (highest == nullptr || kept.address > highest->address)) highest = &kept;
+  }
+  if (highest != nullptr && finding.address < highest->address) *highest = std::move(finding);
+}
+
+void Findings::sort() {
+  std::sort(kept_.begin(), kept_.end(), [](const Finding& a, const Finding& b) {
+    return std::tie(a.room, a.code, a.address, a.detail) < std::tie(b.room, b.code, b.address, b.detail);
+  });
 }
 
 void Findings::note(std::string_view code, Room room, Addr address, std::string detail) {

@@ -1,7 +1,8 @@
 // A Finding is evidence: of damage in the target, of something missing from it, or of how something was found.
 //
-// Findings are what a walk returns instead of failing. They are bounded: of each code only the first kKeptPerCode are kept
-// whole, the rest are counted, so that a core with a million broken chunks costs no more than one with ten.
+// Findings are what a walk returns instead of failing. They are bounded: of each code only the kKeptPerCode with the lowest
+// addresses are kept whole, the rest are counted, so that a core with a million broken chunks costs no more than one with ten,
+// and what is kept does not depend on how many threads walked.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,8 @@ class Findings {
   void merge(const Findings& other);
 
   const std::vector<Finding>& kept() const { return kept_; }
+  // Puts what is kept in the order of room, code and address.
+  void sort();
   std::uint64_t count(std::string_view code) const;
   // How many were seen of the codes of which some were not kept.
   struct Dropped {
