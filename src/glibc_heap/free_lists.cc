@@ -141,7 +141,7 @@ const TcacheLayout* ListFinder::tcache_layout_at(Addr address) {
   if (!is_aligned(address, kChunkAlignment) || heap_.region_at(address - kChunkHeaderBytes) == nullptr) return nullptr;
   const std::uint64_t word = reader().load<std::uint64_t>(address - 8).value_or(0);
   for (const TcacheLayout& layout : layouts_) {
-    if ((word & ~kSizeFlags) == chunk_bytes_of(layout.size_bytes) && (word & kIsMmapped) == 0) return &layout;
+    if (may_hold(word & ~kSizeFlags, layout) && (word & kIsMmapped) == 0) return &layout;
   }
   return nullptr;
 }
@@ -251,12 +251,12 @@ void ListFinder::find_tcaches_in_arenas() {
 
 // Since 2.42 the struct can lie anywhere in an arena; what betrays it is that each bin's free slots and chunks add up.
 void ListFinder::find_tcaches_by_slots() {
-  const std::uint64_t wanted = chunk_bytes_of(heap_.layout.tcache_perthread_struct.size_bytes);
+  const TcacheLayout& layout = heap_.layout.tcache_perthread_struct;
   std::vector<Addr> candidates;
   Findings unused;  // the walk that counts reports
   for (const Region& region : heap_.regions) {
     for_each_chunk(heap_, reader(), region, unused, [&](const Chunk& chunk) {
-      if (chunk.size_bytes == wanted && chunk.in_use()) candidates.push_back(chunk.user_address());
+      if (chunk.in_use() && may_hold(chunk.size_bytes, layout)) candidates.push_back(chunk.user_address());
     });
   }
   for (const Addr address : candidates) {

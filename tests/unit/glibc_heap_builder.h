@@ -140,6 +140,7 @@ class FakeProcess {
     const Addr tls = kTlsBase + threads_.size() * 0x10000;
     add_memory(tls, 0x2000, "");
     thread.thread_pointer = tls + 0x1000;
+    put(thread.thread_pointer, thread.thread_pointer);
     put(thread.thread_pointer + static_cast<std::uint64_t>(kTcacheOffset), tcache);
     threads_.push_back(thread);
   }
