@@ -18,9 +18,11 @@ constexpr std::uint64_t kRawTlsBytes = 16384;                     // as far as i
 constexpr unsigned kSmallTcacheBins = 64;
 constexpr std::size_t kLinksAsked = 4096;
 
-// What the struct's chunk is as malloc rounds it: 0x250, 0x290 or 0x300.
-std::uint64_t chunk_bytes_of(std::uint64_t user_bytes) {
-  return align_up(user_bytes + 8, kChunkAlignment);
+// Whether a chunk of this size may hold the struct: 0x250, 0x290 or 0x300 as malloc rounds it, and one alignment step
+// more where what was left over was too small to be a chunk.
+bool may_hold(std::uint64_t chunk_bytes, const TcacheLayout& layout) {
+  const std::uint64_t rounded = align_up(layout.size_bytes + 8, kChunkAlignment);
+  return chunk_bytes == rounded || chunk_bytes == rounded + kChunkAlignment;
 }
 
 enum class ListEnd : std::uint8_t { kGoesOn, kWhole, kOutside, kLoop, kUnreadable };
