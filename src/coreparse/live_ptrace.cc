@@ -182,10 +182,9 @@ bool Tracer::seize_new_threads() {
   return found_new;
 }
 
-void Tracer::interrupt(Thread& thread) {
+bool Tracer::interrupt(Thread& thread) {
   thread.told = Clock::now();
-  // Fails only for a thread that is ending, which waiting will tell.
-  trace(PTRACE_INTERRUPT, thread.tid, 0, 0);
+  return trace(PTRACE_INTERRUPT, thread.tid, 0, 0) == 0;  // fails for one that is not traced or has ended
 }
 
 bool Tracer::wait_for_stops(Clock::time_point deadline) {
@@ -235,7 +234,8 @@ void Tracer::ask_state(Thread& thread) {
   // The end of a main thread is not reported before that of the others.
   if (!task || task->ended()) thread.state = State::kGone;
   if (task && task->state == 'D' && Clock::now() - thread.added >= kLongPatience) thread.state = State::kHeld;
-  if (thread.state == State::kWaiting) interrupt(thread);  // an exec may have made it forget
+  // An exec may have made it forget, or may have given its tid to a thread that we do not trace yet.
+  if (thread.state == State::kWaiting && !interrupt(thread)) thread.state = State::kGone;
 }
 
 bool Tracer::read_registers(Thread& thread) {

@@ -70,7 +70,7 @@ class Tracer {
   void take_end(Thread& thread);
   void ask_state(Thread& thread);
   bool read_registers(Thread& thread);
-  void interrupt(Thread& thread);
+  bool interrupt(Thread& thread);
   void drop_gone();
   Status failure() const;
 

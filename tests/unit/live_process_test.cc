@@ -360,6 +360,7 @@ TEST(LiveProcess, ExecByAnotherThanTheMainThread) {
     Child child([i](Shared& shared) {
       shared.signals = i;
       start_threads(shared, 3, count);
+      shared.ready = true;
       pthread_t thread;
       const auto exec = [](void* argument) -> void* {
         ::usleep(static_cast<unsigned>(static_cast<Shared*>(argument)->signals * 50));
