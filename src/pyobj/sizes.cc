@@ -72,7 +72,9 @@ std::uint64_t ObjectReader::type_size(const ObjectView& object, std::span<const 
 }
 
 std::uint64_t ObjectReader::code_size(const ObjectView& object, std::span<const std::byte> bytes) {
-  std::uint64_t size = object.type.basicsize + word_of(bytes, layout_.PyVarObject.ob_size) * object.type.itemsize;
+  // _PyObject_VAR_SIZE rounds up to whole pointers; object.__sizeof__ does not.
+  const std::uint64_t items_bytes = word_of(bytes, layout_.PyVarObject.ob_size) * object.type.itemsize;
+  std::uint64_t size = align_up(object.type.basicsize + items_bytes, kWordBytes);
   // _PyCodeObjectExtra: ce_size, then that many pointers.
   const Addr extra = word_of(bytes, layout_.PyCodeObject.co_extra);
   std::int64_t ce_size = 0;

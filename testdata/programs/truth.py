@@ -19,6 +19,9 @@ import sys
 
 STATIC = []  # static_ranges()
 
+CodeType = type((lambda: None).__code__)
+DESCRIPTOR_TYPES = (type(str.join), type(dict.__dict__["fromkeys"]), type(str.__add__), type(CodeType.co_name),
+                    type(CodeType.co_consts), type(type.__dict__["__doc__"]))
 type_name = type.__dict__["__qualname__"].__get__
 type_module = type.__dict__["__module__"].__get__
 
@@ -71,12 +74,26 @@ def count_reachable(static, getsizeof=sys.getsizeof):
             continue
         seen[address] = 1
         stack.extend(gc.get_referents(item))
+        # What these hold and tp_traverse does not visit.
+        if isinstance(item, dict):
+            stack.extend(dict.keys(item))
+        elif type(item) is CodeType:
+            stack.extend(held_by_code(item))
+        elif type(item) in DESCRIPTOR_TYPES:
+            stack.append(item.__name__)
         if is_static(address, static):
             continue
         key = id(type(item))
         counts[key] = counts.get(key, 0) + 1
         sizes[key] = sizes.get(key, 0) + getsizeof(item)
     return counts, sizes
+
+
+def held_by_code(code):
+    """What a code object holds, but for a tuple of these names and a bytes object that no attribute shows."""
+    names = code.co_varnames + code.co_cellvars + code.co_freevars
+    attributes = ("co_consts", "co_names", "co_filename", "co_name", "co_qualname", "co_linetable", "co_exceptiontable")
+    return names + tuple([getattr(code, name) for name in attributes if hasattr(code, name)])
 
 
 def is_static(address, static):

@@ -85,7 +85,7 @@ class Slotted:
 
 
 class Bare:
-    __slots__ = ()  # 16 bytes and no collector header
+    __slots__ = ()
 
 
 class SlotsAndDict(Slotted):
@@ -107,7 +107,7 @@ class IntChild(int):
 
 
 class PlainInt(int):
-    __slots__ = ()  # not known to the collector
+    __slots__ = ()
 
 
 class PlainFloat(float):

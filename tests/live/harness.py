@@ -440,8 +440,8 @@ def bin_bytes_agree(info_count, info_bytes, actual_bytes, is_main):
 
 
 def pymalloc_differences(truth, document):
-    """Where heapcore's pymalloc document differs from sys._debugmallocstats(), which counts the bytes of free pools apart
-    from those of free blocks."""
+    """Where heapcore's pymalloc document differs from sys._debugmallocstats(), which counts the bytes of free pools
+    apart from those of free blocks."""
     total = document["total"]
     classes = {c["block_bytes"]: (c["pools"], c["blocks_in_use"], c["blocks_free"])
                for c in document["classes"] if c["pools"]}
