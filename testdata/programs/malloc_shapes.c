@@ -168,12 +168,6 @@ static long resident_bytes(void) {
   return line ? strtol(line + 10, NULL, 10) * 1024 : 0;
 }
 
-static volatile sig_atomic_t trim_wanted;
-static void want_trim(int signal_number) {
-  (void)signal_number;
-  trim_wanted = 1;
-}
-
 static char output[1 << 20];
 static size_t output_used;
 static ssize_t keep_output(void *cookie, const char *text, size_t n) {
@@ -189,8 +183,10 @@ int main(int argc, char **argv) {
   const char *mode = argv[1];
   static char trim_name[4096];
   snprintf(trim_name, sizeof trim_name, "%s.trim", argv[2]);
-  struct sigaction action = {.sa_handler = want_trim};
-  sigaction(SIGUSR1, &action, NULL);
+  sigset_t trim_wanted;
+  sigemptyset(&trim_wanted);
+  sigaddset(&trim_wanted, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &trim_wanted, NULL); /* and so in every thread: the signal waits until it is asked for */
   int fd = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644);
   /* The stream and what printing allocates, before the heap is made. */
   FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = keep_output});
@@ -226,9 +222,8 @@ int main(int argc, char **argv) {
   close(fd);
   if (write(1, "ready\n", 6) != 6) return 1;
   for (;;) {
-    pause();
-    if (!trim_wanted) continue;
-    trim_wanted = 0;
+    int signal_number;
+    if (sigwait(&trim_wanted, &signal_number) != 0) continue;
     long before = resident_bytes();
     malloc_trim(0);
     long after = resident_bytes();

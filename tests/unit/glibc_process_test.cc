@@ -100,7 +100,7 @@ class Shape {
   std::uint64_t trim() const {
     kill(pid_, SIGUSR1);
     const fs::path file = output_.string() + ".trim";
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 3000; ++i) {
       const std::string text = text_of(file);
       if (text.find("after") != text.npos && text.ends_with('\n')) {
         return value(text, "before ([0-9]+)") - value(text, "after ([0-9]+)");
