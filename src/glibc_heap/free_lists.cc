@@ -127,12 +127,12 @@ class ListFinder {
   bool contents_plausible(Addr address, const TcacheLayout& layout);
   void add_tcache(Addr address, std::int32_t tid);
 
-  Addr tcache_head(const Tcache& tcache, unsigned bin);
+  Addr tcache_head(const Tcache& tcache, std::uint64_t bin);
   unsigned tcache_bins() const { return heap_.layout.tcache_perthread_struct.entries.width_bytes / 8; }
   unsigned fastbins() const { return heap_.layout.malloc_state.fastbinsY.width_bytes / 8; }
   void settle_link_encoding();
   void list_tcache(Tcache& tcache);
-  void check_tcache_count(const Tcache& tcache, unsigned bin, std::uint64_t found);
+  void check_tcache_count(const Tcache& tcache, std::uint64_t bin, std::uint64_t found);
 
   Target& target_;
   Heap& heap_;
@@ -271,7 +271,7 @@ void ListFinder::find_tcaches_by_slots() {
 bool ListFinder::slots_agree(Addr address) {
   const TcacheLayout& layout = heap_.layout.tcache_perthread_struct;
   if (!contents_plausible(address, layout)) return false;
-  for (unsigned bin = 0; bin < kSmallTcacheBins; ++bin) {
+  for (std::uint64_t bin = 0; bin < kSmallTcacheBins; ++bin) {
     const Addr head = reader().load<Addr>(address + layout.entries.offset + 8 * bin).value_or(0);
     const std::uint64_t slots = reader().load<std::uint16_t>(address + layout.num_slots.offset + 2 * bin).value_or(0);
     std::uint64_t chunks = 0;
@@ -284,7 +284,7 @@ bool ListFinder::slots_agree(Addr address) {
 
 // Every list head is null or a chunk of that list's size in some region, and at least one count is not absurd.
 bool ListFinder::contents_plausible(Addr address, const TcacheLayout& layout) {
-  for (unsigned bin = 0; bin < layout.entries.width_bytes / 8; ++bin) {
+  for (std::uint64_t bin = 0; bin < layout.entries.width_bytes / 8; ++bin) {
     const Addr entry = reader().load<Addr>(address + layout.entries.offset + 8 * bin).value_or(1);
     if (entry == 0) continue;
     if (!is_aligned(entry, kChunkAlignment)) return false;
@@ -311,7 +311,7 @@ void ListFinder::add_tcache(Addr address, std::int32_t tid) {
   heap_.tcaches.push_back(tcache);
 }
 
-Addr ListFinder::tcache_head(const Tcache& tcache, unsigned bin) {
+Addr ListFinder::tcache_head(const Tcache& tcache, std::uint64_t bin) {
   const Field entries = heap_.layout.tcache_perthread_struct.entries;
   return reader().load<Addr>(tcache.address + entries.offset + 8 * bin).value_or(0);
 }
@@ -333,12 +333,12 @@ void ListFinder::settle_link_encoding() {
     if (is_safe && !is_plain) ++safe;
   };
   for (const Tcache& tcache : heap_.tcaches) {
-    for (unsigned bin = 0; bin < kSmallTcacheBins && bin < tcache_bins(); ++bin) {
+    for (std::uint64_t bin = 0; bin < kSmallTcacheBins && bin < tcache_bins(); ++bin) {
       if (const Addr entry = tcache_head(tcache, bin)) ask(entry);
     }
   }
   for (const Arena& arena : heap_.arenas) {
-    for (unsigned i = 0; i < fastbins(); ++i) {
+    for (std::uint64_t i = 0; i < fastbins(); ++i) {
       const Addr head = arena.address + heap_.layout.malloc_state.fastbinsY.offset + 8 * i;
       if (const Addr chunk = reader().load<Addr>(head).value_or(0)) ask(chunk + kChunkHeaderBytes);
     }
@@ -347,7 +347,7 @@ void ListFinder::settle_link_encoding() {
 }
 
 void ListFinder::list_tcache(Tcache& tcache) {
-  for (unsigned bin = 0; bin < tcache_bins(); ++bin) {
+  for (std::uint64_t bin = 0; bin < tcache_bins(); ++bin) {
     const Addr head = tcache_head(tcache, bin);
     const bool small = bin < kSmallTcacheBins;
     // Since 2.42 the bins of large chunks may hold mmapped ones, which are not ours to walk.
@@ -380,7 +380,7 @@ void ListFinder::list_tcache(Tcache& tcache) {
   }
 }
 
-void ListFinder::check_tcache_count(const Tcache& tcache, unsigned bin, std::uint64_t found) {
+void ListFinder::check_tcache_count(const Tcache& tcache, std::uint64_t bin, std::uint64_t found) {
   const TcacheLayout& layout = heap_.layout.tcache_perthread_struct;
   std::uint64_t said = 0;
   switch (heap_.traits.tcache) {
@@ -414,10 +414,10 @@ void list_fastbins(const Snapshot& snapshot, const Heap& heap, ArenaList& out) {
   Target target{snapshot, Reader(snapshot.space), out.findings, nullptr, {}, {}};
   struct Fastbin {
     ListCursor cursor;
-    unsigned index = 0;
+    std::uint64_t index = 0;
   };
   std::vector<Fastbin> open;
-  for (unsigned i = 0; i < field.width_bytes / 8; ++i) {
+  for (std::uint64_t i = 0; i < field.width_bytes / 8; ++i) {
     open.push_back({ListCursor(heap, target.reader, target.reader.load<Addr>(heads + 8 * i).value_or(0), 0), i});
   }
   bool looped = false;

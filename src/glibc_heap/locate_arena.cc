@@ -42,13 +42,9 @@ std::vector<Layout> shapes(Layout GlibcLayout::*member, const std::string& banne
   return out;
 }
 
-Addr head_of(const StateLayout& layout, Addr arena, unsigned bin) {
-  return arena + layout.bins.offset + 16 * (bin - 1) - kChunkHeaderBytes;
-}
-
 // The last bin exists and is never used, so once malloc has run its two links always name itself.
 bool last_bin_empty(Reader& reader, const StateLayout& layout, Addr arena) {
-  const Addr head = head_of(layout, arena, kBins);
+  const Addr head = bin_head(layout, arena, kBins);
   std::array<std::uint64_t, 2> links{};
   return reader.try_load(head + 16, links) && links[0] == head && links[1] == head;
 }
@@ -56,7 +52,7 @@ bool last_bin_empty(Reader& reader, const StateLayout& layout, Addr arena) {
 unsigned sound_bins(Reader& reader, const StateLayout& layout, Addr arena) {
   unsigned sound = 0;
   for (unsigned bin = 1; bin <= kBins; ++bin) {
-    const Addr head = head_of(layout, arena, bin);
+    const Addr head = bin_head(layout, arena, bin);
     std::array<std::uint64_t, 2> links{};
     if (!reader.try_load(head + 16, links)) return 0;
     const auto [fd, bk] = links;
@@ -84,7 +80,7 @@ bool top_sound(Reader& reader, const StateLayout& layout, Addr arena) {
   Addr top = 0;
   std::uint64_t word = 0;
   if (!reader.try_load(arena + layout.top.offset, top) || top == 0) return false;
-  if (top == head_of(layout, arena, 1)) return true;  // the initial top, before memory was asked for
+  if (top == bin_head(layout, arena, 1)) return true;  // the initial top, before memory was asked for
   return is_aligned(top, kChunkAlignment) && reader.try_load(top + 8, word) && (word & ~kSizeFlags) != 0;
 }
 
@@ -167,7 +163,7 @@ std::vector<Candidate> by_structure(Target& target) {
     const std::uint64_t back = address - value;
     if (back > sizeof(std::uint64_t) * 1024) return;
     for (const StateLayout& layout : layouts) {
-      if (back == kChunkHeaderBytes) consider(judge(probe, layout, address - layout.bins.offset - 16 * (kBins - 1)));
+      if (back == kChunkHeaderBytes) consider(judge(probe, layout, value - bin_head(layout, 0, kBins)));
       if (back == layout.next.offset) consider(judge(probe, layout, value));
     }
   });

@@ -16,8 +16,8 @@ std::optional<std::uint64_t> load_field(Reader& reader, Addr structure, Field fi
 std::uint64_t field_or_zero(Reader& reader, Addr structure, Field field);
 
 // The head of a bin, seen as a chunk whose fd and bk are the bin's two words (bin_at).
-constexpr Addr bin_head(const GlibcLayout& layout, Addr arena, unsigned bin) {
-  return arena + layout.malloc_state.bins.offset + 16 * (bin - 1) - kChunkHeaderBytes;
+constexpr Addr bin_head(const decltype(GlibcLayout::malloc_state)& layout, Addr arena, std::uint64_t bin) {
+  return arena + layout.bins.offset + 16 * (bin - 1) - kChunkHeaderBytes;
 }
 
 struct Target {
@@ -49,7 +49,7 @@ void find_free_lists(Target& target, Heap& heap);
 // Calls visit(chunk) for each chunk of a bin, until the ring closes or breaks (a finding).
 template <typename Visitor>
 bool walk_bin(Target& target, const Heap& heap, const Arena& arena, unsigned bin, Visitor&& visit) {
-  const Addr head = bin_head(heap.layout, arena.address, bin);
+  const Addr head = bin_head(heap.layout.malloc_state, arena.address, bin);
   Addr previous = head;
   std::uint64_t left = arena.system_bytes / kMinChunkBytes + 1;
   for (;;) {

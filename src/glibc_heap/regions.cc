@@ -31,6 +31,11 @@ class RegionFinder {
  private:
   Reader& reader() { return target_.reader; }
 
+  // The last bin is never used, so that its first link names its own head.
+  bool is_arena(Addr address) {
+    const Addr head = bin_head(heap_.layout.malloc_state, address, kBins);
+    return reader().load<Addr>(head + kChunkHeaderBytes) == head;
+  }
   void read_arena(Arena& arena);
   void follow_ring();
   void add_unlinked();
@@ -58,7 +63,7 @@ void RegionFinder::read_arena(Arena& arena) {
   arena.max_system_bytes = get(layout.max_system_mem);
   arena.attached_threads = get(layout.attached_threads);
   arena.contiguous = arena.is_main && (get(layout.flags) & kNonContiguous) == 0;
-  if (arena.top == bin_head(heap_.layout, arena.address, 1)) arena.top = 0;
+  if (arena.top == bin_head(heap_.layout.malloc_state, arena.address, 1)) arena.top = 0;
   arena.top_bytes = arena.top != 0 ? reader().load<std::uint64_t>(arena.top + 8).value_or(0) & ~kSizeFlags : 0;
 }
 
@@ -70,8 +75,7 @@ void RegionFinder::follow_ring() {
     Addr next = 0;
     const bool read = reader().try_load(at + heap_.layout.malloc_state.next.offset, next);
     if (read && next == main) return;
-    const Addr last_bin = next + heap_.layout.malloc_state.bins.offset + 16 * (kBins - 1);
-    const bool arena = read && is_aligned(next, 8) && reader().load<Addr>(last_bin) == last_bin - kChunkHeaderBytes;
+    const bool arena = read && is_aligned(next, 8) && is_arena(next);
     if (!arena || !seen.insert(next).second || seen.size() > kMaxArenas) break;
     heap_.arenas.emplace_back();
     heap_.arenas.back().address = next;
@@ -92,8 +96,7 @@ void RegionFinder::add_unlinked() {
          info += heap_.traits.heap_max_bytes) {
       const Addr arena = reader().load<Addr>(info).value_or(0);
       if (arena <= info || arena - info > 256 || known.contains(arena)) continue;
-      const Addr last_bin = arena + heap_.layout.malloc_state.bins.offset + 16 * (kBins - 1);
-      if (reader().load<Addr>(last_bin) != last_bin - kChunkHeaderBytes) continue;
+      if (!is_arena(arena)) continue;
       known.insert(arena);
       heap_.arenas.emplace_back();
       heap_.arenas.back().address = arena;
