@@ -1,5 +1,6 @@
 """Everything that can be wrong with a target or a command line: one clear sentence, one hint, the right exit status."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -181,11 +182,10 @@ def foreign_pid():
         with open("/proc/%d/stat" % pid) as file:
             pid = int(file.read().rpartition(")")[2].split()[1])
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in ancestors:
-            with open("/proc/%s/status" % name) as file:
-                status = file.read()
-            # A kernel thread has no memory.
-            if os.stat("/proc/" + name).st_uid != os.geteuid() and "VmSize:" in status:
+        with contextlib.suppress(OSError, ValueError):  # it may end meanwhile; not every entry is a process
+            with open("/proc/%d/status" % int(name)) as file:
+                has_memory = "VmSize:" in file.read()  # a kernel thread has none
+            if has_memory and int(name) not in ancestors and os.stat("/proc/" + name).st_uid != os.geteuid():
                 return int(name)
     return None
 
