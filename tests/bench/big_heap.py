@@ -5,10 +5,10 @@
 Grows until it is that large in resident memory, holes included, writes "R" to standard output and sleeps.
 """
 
+import argparse
 import gc
 import os
 import signal
-import sys
 
 
 class Record:
@@ -63,7 +63,9 @@ def punch_holes(batches, state):
 
 
 def main():
-    goal = int(float(sys.argv[2]) * (1 << 30)) if sys.argv[1:2] == ["--gb"] else 1 << 30
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gb", type=float, default=1.0, help="resident size to reach (default 1)")
+    goal = int(parser.parse_args().gb * (1 << 30))
     gc.disable()
     batches, first, state = [], 0, 20231105
     while resident_bytes() < goal:
