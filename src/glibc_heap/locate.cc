@@ -193,6 +193,7 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
   locate_malloc_par(target, heap);
   heap.traits.heap_max_bytes = heap_max_bytes(heap.layout, heap.par.huge_page_bytes);
   find_arenas(target, heap);
+  find_tcaches(target, heap);
   find_free_lists(target, heap);
   name_layout(target, heap);
   if (!search.other_allocator.empty() && heap.regions.empty() && heap.par.n_mmaps == 0) {

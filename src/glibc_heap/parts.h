@@ -20,6 +20,8 @@ constexpr Addr bin_head(const decltype(GlibcLayout::malloc_state)& layout, Addr 
   return arena + layout.bins.offset + 16 * (bin - 1) - kChunkHeaderBytes;
 }
 
+constexpr std::uint64_t kSmallTcacheBins = 64;  // of the 76 since 2.42; all before
+
 struct Target {
   const Snapshot& snapshot;
   Reader reader;
@@ -43,7 +45,10 @@ void locate_malloc_par(Target& target, Heap& heap);
 // sought.
 void find_arenas(Target& target, Heap& heap);
 
-// free_lists.cc. Finds the tcaches, then fills heap.tcaches, heap.free_listed, layout.tcache_*, traits.links.
+// tcaches.cc. Fills heap.tcaches, layout.tcache_perthread_struct, traits.tcache. REQUIRES: the regions are known.
+void find_tcaches(Target& target, Heap& heap);
+
+// free_lists.cc. Fills heap.free_listed, Tcache::chunks, traits.links. REQUIRES: the tcaches are known.
 void find_free_lists(Target& target, Heap& heap);
 
 // Calls visit(chunk) for each chunk of a bin, until the ring closes or breaks (a finding).

@@ -205,6 +205,26 @@ TEST(GlibcHeap, FindsTheTcacheWithoutThreads) {
   EXPECT_EQ(search.heap->tcaches[0].tid, 0);
 }
 
+TEST(GlibcHeap, FindsTcachesWhoseThreadsWereWrittenAsZeros) {
+  FakeProcess process("2.43");
+  process.main_heap(0x4000);
+  const Addr first = process.tcache();
+  process.used(0x200);
+  process.used(0x300);  // as large as a tcache, and none
+  const Addr second = process.tcache();
+  for (int i = 0; i < 3; ++i) process.to_tcache(second, process.used(0x20));
+  process.top();
+  Snapshot snapshot = process.snapshot();
+  process.fill(snapshot.threads.at(1).thread_pointer - 0x1000, 0x2000, 0);
+  Findings findings;
+  const HeapSearch search = find_heap(snapshot, findings);
+  ASSERT_EQ(search.heap->tcaches.size(), 2u);
+  EXPECT_EQ(search.heap->tcaches[0].address, first);
+  EXPECT_EQ(search.heap->tcaches[1].address, second);
+  EXPECT_EQ(search.heap->tcaches[1].chunks, (CountBytes{3, 0x60}));
+  EXPECT_EQ(findings.count("thread-memory-missing"), 1u);
+}
+
 TEST(GlibcHeap, SeesThatLinksAreNotEncoded) {
   FakeProcess process;  // a 2.36 layout whose links are plain
   process.main_heap(0x3000);
