@@ -1,4 +1,6 @@
 // Counts every chunk of a heap by state, and forecasts malloc_trim(0).
+//
+// Findings beyond those of the walk (chunks.h): bin-list-broken, bin-bad-entry, walk-list-disagree, region-unbalanced.
 #pragma once
 
 #include "coreparse/snapshot.h"

@@ -8,6 +8,9 @@
 // A chunk whose size cannot be is a finding; the walk then goes on at the next place from which sizes lead, unbroken,
 // past the damage (or to top), and the bytes between are counted as lost.
 //
+// Findings, damage: chunk-bad-size, chunk-prev-size-mismatch, chunk-listed-twice, walk-list-disagree, heap-not-dumped;
+// note: main-arena-gap.
+//
 // Invariant: the visited bytes + fencepost_bytes + foreign_bytes + lost_bytes = region.range.size_bytes().
 //
 // A chunk's header (x86-64, little endian):

@@ -5,6 +5,13 @@
 // needs the libc file: structure works on the core alone.
 //
 // Does not: walk chunks, except where damage forces it to; keep the Snapshot.
+//
+// Findings, damage:
+//   main-arena-damaged, arena-ring-broken, arena-size-mismatch, heap-info-unknown, heap-chain-broken, heap-overlap,
+//   top-out-of-heap, thread-memory-missing, tcache-loop, tcache-bad-link, tcache-bad-entry, tcache-count-mismatch,
+//   fastbin-loop, fastbin-bad-link, fastbin-bad-entry, bin-list-broken, mmapped-mismatch
+// and notes:
+//   main-arena-disagree, malloc-par-disagree, malloc-par-not-found, glibc-layout-mixed
 #pragma once
 
 #include <optional>

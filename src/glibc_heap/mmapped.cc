@@ -72,7 +72,9 @@ std::vector<AddrRange> MmappedFinder::gaps(std::span<const AddrRange> skip) cons
   std::sort(taken.begin(), taken.end(), [](const AddrRange& a, const AddrRange& b) { return a.start < b.start; });
   std::vector<AddrRange> out;
   for (const Mapping& mapping : snapshot_.mappings) {
-    if (!mapping.path.empty() || !mapping.writable || mapping.shared) continue;
+    // A live target's anonymous memory can bear a name ("[anon:...]").
+    const bool anonymous = mapping.path.empty() || mapping.path.starts_with("[anon");
+    if (!anonymous || !mapping.writable || mapping.shared) continue;
     Addr at = mapping.start;
     auto claim =
         std::lower_bound(taken.begin(), taken.end(), at, [](const AddrRange& r, Addr a) { return r.end <= a; });

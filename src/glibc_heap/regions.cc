@@ -187,6 +187,7 @@ void RegionFinder::add_main_parts(Arena& main) {
 
 std::optional<Region> RegionFinder::main_part(Addr start, const Arena& main) {
   const Addr first = align_up(start, kChunkAlignment);
+  const bool from_brk = start == heap_.par.sbrk_base;
   Addr at = first;
   std::uint64_t previous_size = 0;
   std::uint64_t left = main.system_bytes;
@@ -199,7 +200,7 @@ std::optional<Region> RegionFinder::main_part(Addr start, const Arena& main) {
     const std::uint64_t size = word & ~kSizeFlags;
     if (at == first && (word & kPrevInUse) == 0) return std::nullopt;
     if (at != first && (word & kPrevInUse) == 0 && prev_size != previous_size) return std::nullopt;
-    if (at == main.top) return Region{{first, at + main.top_bytes}, 0, true, false, first - start};
+    if (at == main.top) return Region{{first, at + main.top_bytes}, 0, true, from_brk, first - start};
     if (size == kChunkHeaderBytes && at != first) {
       // Two fenceposts, or three where less than MINSIZE was left; they end at a page.
       Addr end = at;
@@ -208,7 +209,7 @@ std::optional<Region> RegionFinder::main_part(Addr start, const Arena& main) {
         end += kChunkHeaderBytes;
       }
       if (end - at < 2 * kChunkHeaderBytes) return std::nullopt;
-      return Region{{first, end}, 0, false, false, first - start};
+      return Region{{first, end}, 0, false, from_brk, first - start};
     }
     if (size < kMinChunkBytes || (word & (8 | kIsMmapped | kNonMainArena)) != 0 || size > left) return std::nullopt;
     previous_size = size;

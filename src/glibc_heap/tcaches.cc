@@ -41,7 +41,7 @@ class TcacheFinder {
   const TcacheLayout* tcache_layout_at(Addr address);
   std::vector<std::int64_t> got_offsets();
   std::vector<Addr> tcaches_at(std::int64_t offset, bool& contradicted);
-  bool try_offsets(const std::vector<std::int64_t>& offsets);
+  bool try_offsets(const std::vector<std::int64_t>& offsets, bool contents_too);
   bool thread_missing();
   void find_in_first_chunks();
   void find_by_slots();
@@ -105,7 +105,8 @@ std::vector<Addr> TcacheFinder::tcaches_at(std::int64_t offset, bool& contradict
   return found;
 }
 
-bool TcacheFinder::try_offsets(const std::vector<std::int64_t>& offsets) {
+// Takes the offset that gives most threads a tcache and no thread anything else.
+bool TcacheFinder::try_offsets(const std::vector<std::int64_t>& offsets, bool contents_too) {
   std::vector<Addr> best;
   std::ptrdiff_t best_count = 0;
   for (const std::int64_t offset : offsets) {
@@ -113,8 +114,9 @@ bool TcacheFinder::try_offsets(const std::vector<std::int64_t>& offsets) {
     std::vector<Addr> found = tcaches_at(offset, contradicted);
     const std::ptrdiff_t count = std::count_if(found.begin(), found.end(), [](Addr a) { return a != 0; });
     if (contradicted || count <= best_count) continue;
-    const bool sound = std::all_of(found.begin(), found.end(),
-                                   [&](Addr a) { return a == 0 || contents_plausible(a, *tcache_layout_at(a)); });
+    const bool sound = !contents_too || std::all_of(found.begin(), found.end(), [&](Addr a) {
+      return a == 0 || contents_plausible(a, *tcache_layout_at(a));
+    });
     if (!sound) continue;
     best = std::move(found);
     best_count = count;
@@ -126,12 +128,14 @@ bool TcacheFinder::try_offsets(const std::vector<std::int64_t>& offsets) {
 }
 
 void TcacheFinder::run() {
-  bool found = try_offsets(got_offsets());
+  const std::vector<std::int64_t> got = got_offsets();
+  // A damaged tcache must not hide where all of them are; but that is only believed of the GOT's few offsets.
+  bool found = try_offsets(got, true) || try_offsets(got, false);
   if (!found) {
     std::vector<std::int64_t> raw;
     for (std::int64_t offset = -8; offset >= -static_cast<std::int64_t>(kRawTlsBytes); offset -= 8)
       raw.push_back(offset);
-    found = try_offsets(raw);
+    found = try_offsets(raw, true);
   }
   if (found && !thread_missing()) return;
   find_in_first_chunks();

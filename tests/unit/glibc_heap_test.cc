@@ -451,6 +451,21 @@ TEST(GlibcHeapDamage, ListsThatLeadOutside) {
   EXPECT_NE(answer.find("fastbin-bad-link"), nullptr) << answer.codes();
 }
 
+TEST(GlibcHeapDamage, ATcacheWithABadHeadIsStillFound) {
+  FakeProcess process;
+  process.main_heap(0x3000);
+  process.used(0x40);  // so that the tcache is not the first chunk
+  const Addr tcache = process.tcache();
+  process.to_tcache(tcache, process.used(0x20));
+  process.to_tcache(tcache, process.used(0x30));
+  process.top();
+  process.put(tcache + process.layout().tcache_perthread_struct.entries.offset, 0x4141414141414141);
+  Answer answer = analyse(process);
+  ASSERT_NE(answer.find("tcache-bad-link"), nullptr) << answer.codes();
+  EXPECT_EQ(answer.find("tcache-bad-link")->address, tcache);
+  EXPECT_EQ(answer.count(ChunkState::kTcache), (CountBytes{1, 0x30}));
+}
+
 TEST(GlibcHeapDamage, BinsTopRingAndHeapInfo) {
   {
     FakeProcess process;
