@@ -192,9 +192,11 @@ RegionSweep::Position RegionSweep::search(Addr from, Addr until, Addr must_pass)
   while (address < until) {
     std::uint64_t prev_size = 0;
     std::uint64_t word = 0;
-    if (!header(address, prev_size, word)) {
-      const Addr present = align_up(next_present(address + kChunkHeaderBytes), kChunkAlignment);
-      address = std::max(present, address + kChunkAlignment);
+    const bool there = header(address, prev_size, word);
+    const bool stored = address - span_start_ + kChunkHeaderBytes <= span_size_;
+    if (!there || (!stored && word == 0)) {  // nothing begins in memory that is not there, or known to be zero
+      address =
+          std::max(align_up(next_stored(address + kChunkHeaderBytes), kChunkAlignment), address + kChunkAlignment);
       continue;
     }
     if (plausible(address, word) && leads_on(address, word, must_pass)) return {address, word};
@@ -221,7 +223,17 @@ bool RegionSweep::leads_on(Addr address, std::uint64_t word, Addr must_pass) {
   return true;
 }
 
-// The lowest present address >= from in the region; the region's end if none is.
+// The lowest address >= from in the region of which bytes are stored; the region's end if none is.
+Addr RegionSweep::next_stored(Addr from) const {
+  const std::span<const Segment> segments = reader_.space().segments();
+  for (std::size_t i = reader_.space().lower_index(from); i < segments.size(); ++i) {
+    if (segments[i].start >= region_.range.end) break;
+    if (segments[i].state == ByteState::kPresent) return std::max(from, segments[i].start);
+  }
+  return std::max(from, region_.range.end);
+}
+
+// The lowest address >= from in the region whose value is known, if only to be zero; the region's end if none is.
 Addr RegionSweep::next_present(Addr from) const {
   const std::span<const Segment> segments = reader_.space().segments();
   for (std::size_t i = reader_.space().lower_index(from); i < segments.size(); ++i) {

@@ -109,6 +109,7 @@ class RegionSweep {
   Position search(Addr from, Addr until, Addr must_pass);
   bool leads_on(Addr address, std::uint64_t word, Addr must_pass);
   Addr next_present(Addr from) const;
+  Addr next_stored(Addr from) const;
 
   const Heap& heap_;
   Reader& reader_;
