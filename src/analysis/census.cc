@@ -139,6 +139,7 @@ class CensusTaker {
 
   void sweep_pool(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Tally& tally) {
     read_free_blocks(bytes, pool, free, tally.findings);
+    tally.objects.start_pool();
     std::uint32_t block = 0;
     for (std::uint32_t offset = pool.first_block; offset < pool.nextoffset; offset += pool.block_bytes, ++block) {
       if (free.test(block)) continue;
@@ -159,6 +160,7 @@ class CensusTaker {
   void sweep_region(const Heap& heap, const Region& region, Tally& tally) {
     Reader walker(process_.snapshot.space);
     std::uint64_t done = 0;
+    tally.objects.start_pool();
     for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
       if (!chunk.in_use()) return;
       const std::span<const std::byte> bytes = tally.objects.reader().span(chunk.user_address(), chunk.user_bytes());

@@ -58,8 +58,11 @@ class Planner {
     }
   }
 
-  void run() {
+  // False if the process's memory went meanwhile.
+  bool run() {
+    plan_.pages_known = !pages_.unavailable();
     for (const Mapping& mapping : plan_.mappings) {
+      if (gone_) return false;
       CopyRule rule = copy_rule(mapping);
       if (rule == CopyRule::kWhole) {
         if (mapping.size_bytes() > whole_left_bytes_) rule = CopyRule::kWrittenPages;
@@ -69,17 +72,15 @@ class Planner {
       add(mapping, rule);
     }
     for (const AddrRange& range : plan_.runs) plan_.bytes += range.size_bytes();
+    return !gone_;
   }
 
  private:
   void add(const Mapping& mapping, CopyRule rule) {
     const AddrRange all{mapping.start, mapping.end};
     if (rule == CopyRule::kWhole) append_run(plan_.runs, all);
-    if (rule == CopyRule::kHeldPages && !pages_.find(all, PageMap::Want::kHeld, plan_.runs)) {
-      plan_.pages_known = false;
-      drop_after(mapping.start);
-      append_run(plan_.runs, all);
-    }
+    if (rule == CopyRule::kHeldPages && !plan_.pages_known) append_run(plan_.runs, all);
+    if (rule == CopyRule::kHeldPages && plan_.pages_known) find(all, PageMap::Want::kHeld, plan_.runs);
     if (rule == CopyRule::kWrittenPages) add_written(mapping, all);
   }
 
@@ -89,11 +90,8 @@ class Planner {
     if (!mapping.writable && mapping.size_bytes() > kSearchLimitBytes) return;
     if (may_hold_header) all.start += kPageBytes;
     std::vector<AddrRange> written;
-    if (all.empty()) return;
-    if (!pages_.find(all, PageMap::Want::kAnonymous, written)) {
-      plan_.pages_known = false;
-      return;
-    }
+    if (all.empty() || !plan_.pages_known) return;
+    find(all, PageMap::Want::kAnonymous, written);
     // Written to and read-only: relocated, then protected (RELRO). The rest of it is of a writable segment of the file,
     // so that the file does not stand for it; the kernel's cores have all of it too.
     const bool relocated = !written.empty() && !mapping.writable && !mapping.executable;
@@ -104,17 +102,15 @@ class Planner {
     for (const AddrRange& run : written) append_run(plan_.runs, run);
   }
 
-  // Takes back runs that a search appended before it failed.
-  void drop_after(Addr address) {
-    std::vector<AddrRange>& runs = plan_.runs;
-    while (!runs.empty() && runs.back().start >= address) runs.pop_back();
-    if (!runs.empty()) runs.back().end = std::min(runs.back().end, address);
+  void find(AddrRange range, PageMap::Want want, std::vector<AddrRange>& runs) {
+    if (!pages_.find(range, want, runs)) gone_ = true;
   }
 
   CopyPlan& plan_;
   const PageMap& pages_;
   std::set<std::string_view> programs_;  // paths that have an executable mapping
   std::uint64_t whole_left_bytes_ = kWholeTotalBytes;
+  bool gone_ = false;
 };
 
 // Groups runs that less than `gap` divides and that `blocked` does not hold apart.
@@ -236,7 +232,7 @@ CopyPlan plan_copy(const ProcDir& proc, PageMap::Method method) {
   const std::optional<std::string> text = proc.read(fmt::format("task/{}/maps", plan.tid), kMapsLimitBytes);
   if (text) plan.mappings = parse_maps(*text);
   const PageMap pages(proc, plan.tid, method);
-  Planner(plan, pages).run();
+  if (!Planner(plan, pages).run()) return CopyPlan{};
   return plan;
 }
 

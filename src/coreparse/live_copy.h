@@ -41,6 +41,7 @@ struct CopyPlan {
   std::uint64_t bytes = 0;  // in runs
   bool pages_known = true;  // false if the kernel does not say which pages are held; then whole mappings are copied
 
+  // False if the process has ended, or was just about to become another in an exec.
   bool readable() const { return !mappings.empty(); }
 };
 

@@ -274,6 +274,10 @@ std::vector<std::pair<std::uint64_t, std::uint64_t>> parse_auxv(std::string_view
 
 PageMap::PageMap(const ProcDir& proc, std::int32_t tid, Method preferred)
     : file_(proc.open_file(fmt::format("task/{}/pagemap", tid))) {
+  if (!file_) {
+    const bool denied = errno == EACCES || errno == EPERM;
+    unavailable_ = denied || ::access("/proc/self/pagemap", F_OK) != 0;
+  }
   if (!file_ || preferred != Method::kScan) return;
   std::vector<AddrRange> none;
   can_scan_ = scan({kPageBytes, 2 * kPageBytes}, Want::kHeld, none);

@@ -104,7 +104,9 @@ class PageMap {
 
   PageMap(const ProcDir& proc, std::int32_t tid, Method preferred = Method::kScan);
 
-  // Appends the wanted pages of `range` as runs, joining neighbours. False where the kernel does not say.
+  // Whether there is no page map to read: some kernels have none, or keep them from users.
+  bool unavailable() const { return unavailable_; }
+  // Appends the wanted pages of `range` as runs, joining neighbours. False if the process's memory is gone.
   bool find(AddrRange range, Want want, std::vector<AddrRange>& runs) const;
 
  private:
@@ -112,6 +114,7 @@ class PageMap {
   bool read_entries(AddrRange range, Want want, std::vector<AddrRange>& runs) const;
 
   Fd file_;
+  bool unavailable_ = false;
   bool can_scan_ = false;
 };
 

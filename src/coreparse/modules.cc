@@ -116,13 +116,18 @@ class ModuleFinder {
   void attach_file(Module& module) {
     const Mapping& first = *first_mapping_[static_cast<std::size_t>(&module - snapshot_.modules.data())];
     for (const std::string& path : candidate_files(snapshot_, module, first, options_)) {
+      const bool asked_for = path == options_.exe;
       Result<std::shared_ptr<ElfFile>> file = ElfFile::open(path, machine_);
       if (!file) {
-        if (file.error().code != ErrorCode::kNotFound && module.mismatch.empty()) module.mismatch = file.error().message;
+        if (asked_for) report_unused(module, file.error().message);
+        if (file.error().code != ErrorCode::kNotFound) module.mismatch = file.error().message;
         continue;
       }
-      module.match = matches(module, first, **file);
-      if (module.match == FileMatch::kNone) continue;
+      module.match = matches(module, first, path, **file);
+      if (module.match == FileMatch::kNone) {
+        report_unused(module, module.mismatch);
+        continue;
+      }
       module.mismatch.clear();
       module.file = path;
       module.elf = *file;
@@ -130,23 +135,24 @@ class ModuleFinder {
       fill_from_file(module);
       return;
     }
-    // One finding a module only where the target lacks something that the file would have told; see Snapshot users.
-    if (!module.mismatch.empty()) {
-      snapshot_.findings.note("file-mismatch", Room::kCoreparse, module.range.start, module.mismatch);
-    }
   }
 
-  FileMatch matches(Module& module, const Mapping& first, const ElfFile& file) {
+  // A file that is not used costs nothing by itself: what is missing for want of it is reported by who misses it.
+  void report_unused(const Module& module, const std::string& why) {
+    snapshot_.findings.note("file-not-used", Room::kCoreparse, module.range.start, why);
+  }
+
+  FileMatch matches(Module& module, const Mapping& first, const std::string& path, const ElfFile& file) {
     if (!module.build_id.empty() && !file.build_id().empty()) {
       if (module.build_id == file.build_id()) return FileMatch::kBuildId;
-      module.mismatch = fmt::format("the {} here is another build than the one the target had mapped, and is not used",
-                                    module.path);
+      module.mismatch = fmt::format("{} is not used: its build-id does not match that of the {} which the target had mapped",
+                                    path, module.path);
       return FileMatch::kNone;
     }
     const auto bias = bias_of(file, first);
     if (bias && dynamic_section_agrees(file, *bias, reader_)) return FileMatch::kDynamicSection;
-    module.mismatch = fmt::format("the {} here cannot be proved to be the one the target had mapped, and is not used",
-                                  module.path);
+    module.mismatch = fmt::format("{} is not used: nothing in the snapshot proves that it is the {} which the target had mapped",
+                                  path, module.path);
     return FileMatch::kNone;
   }
 

@@ -102,9 +102,20 @@ TypeBrief TypeTable::classify(Addr address) {
 }
 
 // A type is what has a metatype for its type: `type` itself, or a ready subclass of it (TYPE_SUBCLASS) that is in turn a type.
+// Asked of many words that point to ordinary objects; for those only ob_type is read, and what it leads to is in the cache.
 bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
   if (address == runtime_.type_type) return true;
   if (depth > kMaxMetatypeDepth || address < 4096) return false;
+  Addr metatype = 0;
+  if (!reader.try_load(address + layout_.PyObject.ob_type.offset, metatype) || metatype == address) return false;
+  if (metatype != runtime_.type_type) {
+    std::uint64_t metatype_flags = 0;
+    const Addr flags_at = metatype + layout_.PyTypeObject.tp_flags.offset;
+    if (!is_aligned(metatype, 8) || !reader.try_load(flags_at, metatype_flags) ||
+        (metatype_flags & tp_flag::kTypeSubclass) == 0 || !is_type(reader, metatype, depth + 1)) {
+      return false;
+    }
+  }
   const std::span<const std::byte> bytes = reader.span(address, layout_.PyTypeObject.size_bytes);
   if (bytes.empty()) return false;
   const auto word = [&](const Field& field) {
@@ -112,19 +123,10 @@ bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
     std::memcpy(&value, bytes.data() + field.offset, sizeof value);
     return value;
   };
-  const auto& fields = layout_.PyTypeObject;
-  const std::uint64_t flags = word(fields.tp_flags);
-  const std::uint64_t basicsize = word(fields.tp_basicsize);
-  if ((flags & tp_flag::kReady) == 0 || basicsize < layout_.PyObject.size_bytes || basicsize > kMaxBasicSize ||
-      word(fields.tp_itemsize) > kMaxBasicSize || static_cast<std::int64_t>(word(layout_.PyObject.ob_refcnt)) <= 0) {
-    return false;
-  }
-  const Addr metatype = word(layout_.PyObject.ob_type);
-  if (metatype == runtime_.type_type) return true;
-  if (metatype == address || !is_aligned(metatype, 8) || !is_type(reader, metatype, depth + 1)) return false;
-  std::uint64_t metatype_flags = 0;
-  return reader.try_load(metatype + fields.tp_flags.offset, metatype_flags) &&
-         (metatype_flags & tp_flag::kTypeSubclass) != 0;
+  const std::uint64_t basicsize = word(layout_.PyTypeObject.tp_basicsize);
+  return (word(layout_.PyTypeObject.tp_flags) & tp_flag::kReady) != 0 && basicsize >= layout_.PyObject.size_bytes &&
+         basicsize <= kMaxBasicSize && word(layout_.PyTypeObject.tp_itemsize) <= kMaxBasicSize &&
+         static_cast<std::int64_t>(word(layout_.PyObject.ob_refcnt)) > 0;
 }
 
 TypeInfo TypeTable::read(Reader& reader, Addr address) {
