@@ -25,6 +25,12 @@ using live::sleep_for_ever;
 
 constexpr std::uint64_t kPage = 4096;
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kBusySnapshots = 40;  // a child of ours then has gigabytes of shadow memory to copy
+#else
+constexpr int kBusySnapshots = 200;
+#endif
+
 Result<Snapshot> open(Child& child) {
   return open_process(child.pid(), {}, Progress::none());
 }
@@ -267,7 +273,7 @@ int churn(Shared& shared) {
 TEST(LiveProcess, TwoHundredSnapshotsOfABusyProcess) {
   Child child(churn);
   ASSERT_TRUE(child.wait_ready());
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < kBusySnapshots; ++i) {
     const Result<Snapshot> snapshot = open(child);
     ASSERT_TRUE(snapshot.ok()) << snapshot.error().message;
     expect_sound(*snapshot);
@@ -311,7 +317,7 @@ TEST(LiveProcess, ProcessesThatEndInTheMiddle) {
     Child child([i](Shared& shared) {
       start_threads(shared, 4, count);
       shared.ready = true;
-      ::usleep(i * 20);
+      ::usleep(i * i * 2);
       ::_exit(7);
       return 0;
     });
@@ -417,8 +423,10 @@ TEST(LiveProcess, ReadsAProcessThatWaitsForItsVforkedChild) {
 
 TEST(LiveProcess, ReadsAProcessUnderSeccomp) {
   Child child([](Shared& shared) {
-    ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
-    count_for_ever(shared);
+    ++shared.counter;
+    shared.ready = true;
+    ::syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+    while (true) ++shared.counter;
     return 0;
   });
   ASSERT_TRUE(child.wait_ready());

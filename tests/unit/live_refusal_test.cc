@@ -134,22 +134,17 @@ TEST(LiveRefusal, AnUndumpableProcessOfTheSameUser) {
 
 // A 32-bit program that waits for signals for ever, as an ELF file of one segment.
 std::array<unsigned char, 97> program_of_i386() {
-  constexpr std::array<unsigned char, 97> kFile = {0x7f, 'E',  'L',  'F',  1,    1,    1,    0,    0,    0,    0,
-                                                   0,    0,    0,    0,    0,  // e_ident: 32-bit, little-endian
-                                                   2,    0,    3,    0,    1,    0,    0,    0,    0x54, 0x80, 0x04,
-                                                   0x08, 52,   0,    0,    0,  // ET_EXEC, EM_386, entry 0x8048054,
+  constexpr std::array<unsigned char, 97> kFile = {
+      0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,                 // e_ident: 32-bit, little-endian
+      2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08, 52, 0, 0, 0,             // ET_EXEC, EM_386, entry 0x8048054,
                                                                                // e_phoff
-                                                   0,    0,    0,    0,    0,    0,    0,    0,    52,   0,    32,
-                                                   0,    1,    0,    0,    0,    0,    0,    0,    0,  // no sections;
-                                                                                                       // one program
-                                                                                                       // header
-                                                   1,    0,    0,    0,    0,    0,    0,    0,    0x00, 0x80, 0x04,
-                                                   0x08, 0x00, 0x80, 0x04, 0x08,  // PT_LOAD of the whole file at
-                                                                                  // 0x8048000
-                                                   97,   0,    0,    0,    97,   0,    0,    0,    5,    0,    0,
-                                                   0,    0,    0x10, 0,    0,  // sizes, r-x, alignment
-                                                   0xb8, 29,   0,    0,    0,    0xcd, 0x80, 0xeb, 0xf7, 0,    0,
-                                                   0,    0};  // again: mov eax, 29 (pause); int 0x80; jmp again
+      0, 0, 0, 0, 0, 0, 0, 0, 52, 0, 32, 0, 1, 0, 0, 0, 0, 0, 0, 0,            // no sections;
+                                                                               // one program
+                                                                               // header
+      1, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x80, 0x04, 0x08, 0x00, 0x80, 0x04, 0x08,  // PT_LOAD of the whole file at
+                                                                               // 0x8048000
+      97, 0, 0, 0, 97, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0,                     // sizes, r-x, alignment
+      0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7, 0, 0, 0, 0};  // again: mov eax, 29 (pause); int 0x80; jmp again
   return kFile;
 }
 
