@@ -59,6 +59,11 @@ Json free_json(const ArenaTotals& totals) {
           {"large", count_bytes(totals.of(ChunkState::kLarge))}};
 }
 
+// What malloc_trim(0) would give back: of resident memory, and of mapped memory, whether it was ever touched or not.
+Json trim_json(const ArenaTotals& totals) {
+  return {{"releasable_bytes", totals.trim_nonzero_bytes}, {"releasable_mapped_bytes", totals.trim_bytes()}};
+}
+
 }  // namespace
 
 Json document_head(const std::string& command, const Process& process) {
@@ -147,7 +152,7 @@ Json malloc_json(const Heap& heap) {
     entry["free"] = free_json(arena.totals);
     entry["overhead_bytes"] = arena.totals.overhead_bytes;
     entry["lost_bytes"] = arena.totals.lost_bytes;
-    entry["trim"] = {{"releasable_bytes", arena.totals.trim_bytes()}};
+    entry["trim"] = trim_json(arena.totals);
     answer["arenas"].push_back(std::move(entry));
     all += arena.totals;
     system_bytes += arena.system_bytes;
@@ -161,7 +166,7 @@ Json malloc_json(const Heap& heap) {
   total["overhead_bytes"] = all.overhead_bytes;
   total["lost_bytes"] = all.lost_bytes;
   answer["total"] = std::move(total);
-  answer["trim"] = {{"releasable_bytes", all.trim_bytes()}};
+  answer["trim"] = trim_json(all);
   return answer;
 }
 

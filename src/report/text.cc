@@ -102,11 +102,11 @@ std::string malloc_line(const Heap& heap) {
   }
   const CountBytes free = all.free();
   return fmt::format("  malloc    {} arenas, {}: {} in use ({}), {} free; {} mmapped chunks, {}\n"
-                     "            malloc_trim(0) would return at most {}\n",
+                     "            malloc_trim(0) would return {}\n",
                      count_text(heap.arenas.size()), bytes_text(system_bytes),
                      bytes_text(all.of(ChunkState::kInUse).bytes), percent_text(all.of(ChunkState::kInUse).bytes, system_bytes),
                      bytes_text(free.bytes), count_text(heap.mmapped.size()), bytes_text(heap.mmapped_total().bytes),
-                     bytes_text(all.trim_bytes()));
+                     bytes_text(all.trim_nonzero_bytes));
 }
 
 }  // namespace
@@ -231,7 +231,7 @@ std::string malloc_text(const Heap& heap, const TextStyle& style) {
                amount(totals.of(ChunkState::kTcache)), amount(totals.of(ChunkState::kFast)),
                amount(totals.of(ChunkState::kUnsorted)), amount(totals.of(ChunkState::kSmall)),
                amount(totals.of(ChunkState::kLarge)), bytes_text(totals.of(ChunkState::kTop).bytes),
-               bytes_text(totals.trim_bytes())});
+               bytes_text(totals.trim_nonzero_bytes)});
   };
   ArenaTotals all;
   std::uint64_t heaps = 0;
@@ -279,7 +279,10 @@ std::string report_text(const Process& process, const Stock& stock, const TextSt
     top.limit = style.limit == 0 ? 0 : std::min<std::size_t>(style.limit, 15);
     text += heading("Python objects, by type", style);
     text += types_text(type_rows(*stock.census, GroupBy::kType, SortBy::kBytes, false), top);
-    text += fmt::format("  {} of them are tracked by the collector; the lists it keeps {} with what was found\n",
+    top.limit = std::min<std::size_t>(top.limit, 8);
+    text += heading("Python objects, by the module that defines their type", style);
+    text += types_text(type_rows(*stock.census, GroupBy::kModule, SortBy::kBytes, false), top);
+    text += fmt::format("  {} of them are tracked by the collector; its lists {} with what was found\n",
                         count_text(stock.census->tracked.count), stock.census->rings_whole ? "agree" : "do not agree");
   }
   text += heading("Allocators", style);
