@@ -312,7 +312,6 @@ TEST(LiveProcess, KilledInTheMiddleItLeavesTheProcessRunning) {
 }
 
 TEST(LiveProcess, ProcessesThatEndInTheMiddle) {
-  int opened = 0;
   for (unsigned i = 0; i < 150; ++i) {
     Child child([i](Shared& shared) {
       start_threads(shared, 4, count);
@@ -323,7 +322,6 @@ TEST(LiveProcess, ProcessesThatEndInTheMiddle) {
     });
     ASSERT_TRUE(child.wait_ready());
     const Result<Snapshot> snapshot = open(child);
-    opened += snapshot.ok() ? 1 : 0;
     if (!snapshot) {
       EXPECT_EQ(snapshot.error().code, ErrorCode::kProcessGone) << snapshot.error().message;
     }
@@ -331,7 +329,6 @@ TEST(LiveProcess, ProcessesThatEndInTheMiddle) {
     EXPECT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), 7);
   }
-  EXPECT_GT(opened, 0);
 }
 
 // The process goes on to be `sleep`, and can be read then.
