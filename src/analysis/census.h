@@ -15,27 +15,13 @@
 #include "analysis/process.h"
 #include "glibc_heap/heap.h"
 #include "pyobj/types.h"
+#include "support/counts.h"
 
 namespace heapcore {
 
-struct CountAndBytes {
-  std::uint64_t count = 0;
-  std::uint64_t bytes = 0;
-
-  void add(std::uint64_t n) {
-    ++count;
-    bytes += n;
-  }
-  CountAndBytes& operator+=(const CountAndBytes& other) {
-    count += other.count;
-    bytes += other.bytes;
-    return *this;
-  }
-};
-
 struct TypeTotals {
-  CountAndBytes all;
-  CountAndBytes tracked;  // of which gc.get_objects() would return
+  CountBytes all;
+  CountBytes tracked;  // of which gc.get_objects() would return
 
   TypeTotals& operator+=(const TypeTotals& other) {
     all += other.all;
@@ -46,8 +32,8 @@ struct TypeTotals {
 
 // What the blocks of one kind of memory hold.
 struct BlockContents {
-  CountAndBytes objects;  // blocks that hold a Python object; whole blocks
-  CountAndBytes other;    // blocks in use that hold none: tables, item arrays, buffers, native data
+  CountBytes objects;  // blocks that hold a Python object; whole blocks
+  CountBytes other;    // blocks in use that hold none: tables, item arrays, buffers, native data
 };
 
 // Sizes by powers of two: index i counts the objects of 2^(i-1) to 2^i - 1 bytes.
@@ -57,8 +43,8 @@ struct Census {
   std::unique_ptr<TypeTable> types;
   std::vector<TypeTotals> by_type;  // indexed by TypeId
   std::array<TypeTotals, kSizeClasses> by_size;
-  CountAndBytes total;
-  CountAndBytes tracked;
+  CountBytes total;
+  CountBytes tracked;
   std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's memory
   bool rings_whole = false;             // the sweep met every object on the lists, and nothing else claimed to be on one
   BlockContents pools;

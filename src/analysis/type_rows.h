@@ -17,14 +17,14 @@ struct TypeRow {
   std::string name;    // of the type; empty for a module's row
   std::uint64_t size_from = 0;  // of a size class: bytes of the smallest and the largest object it counts
   std::uint64_t size_to = 0;
-  CountAndBytes total;
+  CountBytes total;
 };
 
 struct TypeRows {
   GroupBy by = GroupBy::kType;
   bool tracked_only = false;
   std::vector<TypeRow> rows;  // those with at least one object
-  CountAndBytes total;        // of all rows, also of those that a limit keeps from being shown
+  CountBytes total;        // of all rows, also of those that a limit keeps from being shown
 };
 
 TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);

@@ -44,6 +44,7 @@ std::vector<std::string> candidate_files(const Snapshot& snapshot, const Module&
     // The kernel's own link to the mapped inode is right even in another root, or when the path was replaced since.
     result.push_back(fmt::format("/proc/{}/map_files/{:x}-{:x}", snapshot.info.pid, first.start, first.end));
     result.push_back(fmt::format("/proc/{}/root{}", snapshot.info.pid, module.path));
+    result.push_back(module.path);  // should it have ended since; what is there now is checked like any other
   } else {
     result.push_back(module.path);
   }

@@ -19,27 +19,12 @@
 #include "glibc_heap/glibc_layout.h"
 #include "glibc_heap/glibc_traits.h"
 #include "support/addr.h"
+#include "support/counts.h"
 
 namespace heapcore {
 
 enum class ChunkState : std::uint8_t { kInUse, kTcache, kFast, kUnsorted, kSmall, kLarge, kTop };
 constexpr std::size_t kChunkStates = 7;
-
-struct CountBytes {
-  std::uint64_t count = 0;
-  std::uint64_t bytes = 0;  // of whole chunks, headers included
-
-  void add(std::uint64_t n) {
-    ++count;
-    bytes += n;
-  }
-  CountBytes& operator+=(const CountBytes& other) {
-    count += other.count;
-    bytes += other.bytes;
-    return *this;
-  }
-  bool operator==(const CountBytes&) const = default;
-};
 
 // One contiguous run of chunks: of the main arena what sbrk (or mmap in its place) gave, of a thread arena one heap.
 struct Region {

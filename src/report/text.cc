@@ -150,7 +150,7 @@ std::string types_text(const TypeRows& types, const TextStyle& style) {
   const char* title = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size in bytes";
   TextTable table({{"count", Align::kRight}, {"bytes", Align::kRight}, {"share", Align::kRight}, {title, Align::kLeft}});
   std::size_t shown = 0;
-  CountAndBytes rest;
+  CountBytes rest;
   for (const TypeRow& row : types.rows) {
     if (style.limit != 0 && shown == style.limit) {
       rest += row.total;
