@@ -140,7 +140,7 @@ std::uint64_t ObjectReader::tuple_length(Addr tuple) {
   return length;
 }
 
-std::uint64_t ObjectReader::size_of(const ObjectView& object, std::span<const std::byte> bytes) {
+std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<const std::byte> bytes) {
   const TypeBrief& type = object.type;
   const auto ob_size = [&] {
     return static_cast<std::uint64_t>(std::llabs(static_cast<std::int64_t>(word_of(bytes, layout_.PyVarObject.ob_size))));
