@@ -55,6 +55,27 @@ std::string printable(std::string_view text) {
   return result;
 }
 
+std::string wrapped(std::string_view line, std::size_t width, std::string_view indent) {
+  std::string result;
+  std::size_t column = 0;
+  while (!line.empty()) {
+    const std::size_t space = std::min(line.find(' '), line.size());
+    const std::string_view word = line.substr(0, space);
+    line.remove_prefix(std::min(space + 1, line.size()));
+    if (column != 0 && column + 1 + width_of(word) > width) {
+      result += '\n';
+      result += indent;
+      column = indent.size();
+    } else if (column != 0) {
+      result += ' ';
+      ++column;
+    }
+    result += word;
+    column += width_of(word);
+  }
+  return result;
+}
+
 std::string TextTable::text(std::string_view indent) const {
   std::vector<std::size_t> widths;
   for (std::size_t i = 0; i < columns_.size(); ++i) {

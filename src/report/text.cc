@@ -9,6 +9,8 @@
 namespace heapcore {
 namespace {
 
+constexpr std::size_t kTextColumns = 100;
+
 std::string heading(const std::string& text, const TextStyle& style) {
   return style.color ? "\n\x1b[1m" + text + "\x1b[0m\n" : "\n" + text + "\n";
 }
@@ -54,7 +56,7 @@ std::string process_section(const Process& process) {
                                      runtime->traits.layout_version)});
   } else {
     table.add({"Python", process.python.version.empty() ? "none in this process"
-                                                        : process.python.version + ", not decoded (see Warnings)"});
+                                                        : process.python.version + ", not decoded (see the warnings)"});
   }
   if (const Heap* heap = process.heap()) {
     table.add({"C library", fmt::format("{}, malloc found by {}, layout of {}", libc_text(*heap), located_text(*heap),
@@ -123,13 +125,14 @@ std::string located_text(const Heap& heap) {
 
 std::string warnings_text(const Findings& findings) {
   std::string text;
+  const auto add_line = [&](const std::string& line) { text += wrapped(line, kTextColumns, "    ") + '\n'; };
   for (const Finding& finding : findings.kept()) {
-    text += fmt::format("{}: {}", finding.incomplete ? "warning" : "note", printable(finding.detail));
-    if (finding.address != 0) text += fmt::format(" (at {:#x})", finding.address);
-    text += fmt::format(" [{}]\n", finding.code);
+    const std::string address = finding.address == 0 ? "" : fmt::format(" (at {:#x})", finding.address);
+    add_line(fmt::format("{}: {}{} [{}]", finding.incomplete ? "warning" : "note", printable(finding.detail), address,
+                         finding.code));
   }
   for (const Findings::Dropped& dropped : findings.dropped()) {
-    text += fmt::format("warning: {} was seen {} times in all\n", dropped.code, count_text(dropped.seen));
+    add_line(fmt::format("warning: {} was seen {} times in all", dropped.code, count_text(dropped.seen)));
   }
   return text;
 }
@@ -289,7 +292,7 @@ std::string report_text(const Process& process, const Stock& stock, const TextSt
   if (stock.obmalloc) text += obmalloc_line(*stock.obmalloc);
   if (process.heap() != nullptr) text += malloc_line(*process.heap());
   const std::string warnings = warnings_text(process.findings);
-  text += heading("Warnings", style) + (warnings.empty() ? "  none\n" : warnings);
+  text += heading("Warnings and notes", style) + (warnings.empty() ? "  none\n" : warnings);
   text += heading("What this report cannot tell", style);
   for (const char* limit : kReportLimits) text += fmt::format("  - {}\n", limit);
   return text;
