@@ -157,7 +157,7 @@ bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& ar
   pool.block_bytes = maxnextoffset < size ? size - maxnextoffset : 0;
   const std::uint32_t szidx = load_u32(bytes, fields.szidx);
   const bool sound = pool.arenaindex == arena.index && pool.block_bytes >= 8 && pool.block_bytes % 8 == 0 &&
-                     pool.block_bytes <= traits.largest_small_block && pool.block_bytes % (szidx + 1) == 0 &&
+                     pool.block_bytes <= traits.largest_small_block && pool.block_bytes % (std::uint64_t{szidx} + 1) == 0 &&
                      pool.nextoffset >= pool.first_block && pool.nextoffset <= size &&
                      (pool.nextoffset - pool.first_block) % pool.block_bytes == 0 &&
                      pool.blocks_in_use <= (size - pool.first_block) / pool.block_bytes;
