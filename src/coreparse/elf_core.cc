@@ -108,19 +108,27 @@ class HeaderReader {
   }
 
   std::uint64_t program_header_count() {
+    const bool extended = header_.e_phnum == PN_XNUM;
+    // With PN_XNUM section header 0 holds the true count; the kernel writes it last, so a core that was cut lacks it.
+    const bool counted =
+        !extended || (header_.e_shoff != 0 && header_.e_shoff <= file_.size() - sizeof(Elf64_Shdr));
     std::size_t count = 0;
-    if (elf_getphdrnum(elf_.get(), &count) == 0 && count != 0) return count;
-    // libelf gives up when the file was cut: the table reaches beyond the end, or (PN_XNUM) the section header with
-    // the true count, which the kernel writes last, is gone.
+    // libelf counts no further than the file goes.
+    const bool known = elf_getphdrnum(elf_.get(), &count) == 0 && count != 0 && (extended || count == header_.e_phnum);
+    if (counted && known) return count;
     findings_.add({"core-headers-truncated", Room::kCoreparse, 0,
                    "the core's program header table cannot be read whole; segments may be missing"});
-    if (header_.e_phnum != PN_XNUM) return std::min<std::uint64_t>(header_.e_phnum, headers_that_fit());
-    // The kernel puts the notes right behind the table.
-    Elf64_Phdr first;
-    if (headers_that_fit() == 0) return 0;
-    std::memcpy(&first, file_.data() + header_.e_phoff, sizeof first);
-    if (first.p_offset <= header_.e_phoff) return 0;
-    return std::min((first.p_offset - header_.e_phoff) / sizeof(Elf64_Phdr), headers_that_fit());
+    if (!extended) return std::min<std::uint64_t>(header_.e_phnum, headers_that_fit());
+    // Whatever a header points to begins behind the table.
+    std::uint64_t table_end = file_.size();
+    for (count = 0; count < headers_that_fit(); ++count) {
+      const std::uint64_t at = header_.e_phoff + count * sizeof(Elf64_Phdr);
+      if (at + sizeof(Elf64_Phdr) > table_end) break;
+      Elf64_Phdr segment;
+      std::memcpy(&segment, file_.data() + at, sizeof segment);
+      if (segment.p_filesz != 0 && segment.p_offset > header_.e_phoff) table_end = std::min(table_end, segment.p_offset);
+    }
+    return count;
   }
 
   bool program_header(std::uint64_t index, GElf_Phdr& segment) const {
@@ -136,21 +144,19 @@ class HeaderReader {
     const std::uint64_t available = segment.p_offset < file_.size() ? file_.size() - segment.p_offset : 0;
     if (promised <= available) return promised;
     if (missing_bytes_ == 0) first_missing_ = segment.p_vaddr + available;
-    missing_bytes_ += promised - available;
+    missing_bytes_ = checked_add(missing_bytes_, promised - available).value_or(~std::uint64_t{0});
     return available;
   }
 
   void add_load(const GElf_Phdr& segment) {
     const auto end = checked_add(segment.p_vaddr, segment.p_memsz);
     if (!end || segment.p_vaddr >= kKernelHalf || *end > kKernelHalf || segment.p_memsz == 0) return;
-    const std::uint64_t present = bytes_in_file(segment);
-    Segment part;
-    part.start = segment.p_vaddr;
-    part.end = segment.p_vaddr + present;
-    part.bytes = file_.data() + segment.p_offset;
-    part.state = ByteState::kPresent;
-    if (present != 0) out_.segments.push_back(part);
-    if (part.end < *end) out_.segments.push_back({part.end, *end, nullptr, ByteState::kNotDumped, false});
+    const Addr present_end = segment.p_vaddr + bytes_in_file(segment);
+    if (present_end != segment.p_vaddr) {
+      const std::byte* bytes = file_.data() + segment.p_offset;
+      out_.segments.push_back({segment.p_vaddr, present_end, bytes, ByteState::kPresent, false});
+    }
+    if (present_end < *end) out_.segments.push_back({present_end, *end, nullptr, ByteState::kNotDumped, false});
     Mapping mapping;
     mapping.start = segment.p_vaddr;
     mapping.end = *end;
