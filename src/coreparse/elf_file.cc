@@ -50,7 +50,7 @@ std::vector<std::byte> build_id_in_notes(std::span<const std::byte> notes) {
 struct ElfFile::Symbols {
   Dwfl* dwfl = nullptr;
   std::unordered_map<std::string_view, AddrRange> by_name;  // the names are libdwfl's; of equal names the first
-  char* debuginfo_path = nullptr;  // null: libdwfl's default, below /usr/lib/debug
+  char* debuginfo_path = nullptr;
   Dwfl_Callbacks callbacks{};
 
   Symbols() = default;
@@ -63,11 +63,13 @@ struct ElfFile::Symbols {
 
 ElfFile::~ElfFile() = default;
 
-Result<std::shared_ptr<ElfFile>> ElfFile::open(const std::string& path, std::uint16_t machine) {
+Result<std::shared_ptr<ElfFile>> ElfFile::open(const std::string& path, std::uint16_t machine,
+                                               const std::string& debug_roots) {
   Result<Image> image = Image::map_file(path);
   if (!image) return image.error();
   std::shared_ptr<ElfFile> file(new ElfFile);
   file->path_ = path;
+  file->debug_roots_ = debug_roots;
   file->image_ = std::move(*image);
   const Status status = file->read_headers(machine);
   if (!status) return status.error();
@@ -109,6 +111,15 @@ Status ElfFile::read_headers(std::uint16_t machine) {
   return std::monostate{};
 }
 
+std::span<const std::byte> ElfFile::at_vaddr(std::uint64_t vaddr, std::uint64_t n) const {
+  for (const ElfLoad& load : loads_) {
+    if (vaddr < load.vaddr || vaddr - load.vaddr > load.file_bytes) continue;
+    const std::uint64_t within = vaddr - load.vaddr;
+    if (n <= load.file_bytes - within) return bytes().subspan(load.offset + within, n);
+  }
+  return {};
+}
+
 std::optional<AddrRange> ElfFile::section(std::string_view name) const {
   std::size_t names = 0;
   if (elf_getshdrstrndx(elf_.get(), &names) != 0) return std::nullopt;
@@ -128,6 +139,7 @@ void ElfFile::read_symbols() {
   // Not dwfl_standard_find_debuginfo: that one may ask a debuginfod server, and heapcore never uses the network.
   symbols_->callbacks.find_debuginfo = dwfl_build_id_find_debuginfo;
   symbols_->callbacks.section_address = dwfl_offline_section_address;
+  symbols_->debuginfo_path = debug_roots_.data();
   symbols_->callbacks.debuginfo_path = &symbols_->debuginfo_path;
   symbols_->dwfl = dwfl_begin(&symbols_->callbacks);
   const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);

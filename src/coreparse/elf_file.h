@@ -37,8 +37,10 @@ struct ElfDynamic {
 
 class ElfFile {
  public:
-  // Refuses what is not a little-endian ELF64 file of `machine`.
-  static Result<std::shared_ptr<ElfFile>> open(const std::string& path, std::uint16_t machine);
+  // Refuses what is not a little-endian ELF64 file of `machine`. Its separate debug file is looked for by build-id below
+  // `debug_roots`, folders parted by colons.
+  static Result<std::shared_ptr<ElfFile>> open(const std::string& path, std::uint16_t machine,
+                                               const std::string& debug_roots = "/usr/lib/debug");
   ~ElfFile();
   ElfFile(const ElfFile&) = delete;
   ElfFile& operator=(const ElfFile&) = delete;
@@ -50,8 +52,11 @@ class ElfFile {
   AddrRange dynamic_range() const { return dynamic_range_; }
   const std::vector<ElfDynamic>& dynamic() const { return dynamic_; }
 
+  // The bytes that the file has for [vaddr, vaddr + n); empty unless one segment holds all of them.
+  std::span<const std::byte> at_vaddr(std::uint64_t vaddr, std::uint64_t n) const;
+
   std::optional<AddrRange> section(std::string_view name) const;
-  // From .symtab (also of a separate debug file found by build-id below /usr/lib/debug) or else .dynsym.
+  // From .symtab (also of a separate debug file found by build-id) or else .dynsym.
   std::optional<AddrRange> symbol(std::string_view name);
 
  private:
@@ -61,6 +66,7 @@ class ElfFile {
   void read_symbols();
 
   std::string path_;
+  std::string debug_roots_;
   Image image_;
   std::unique_ptr<Elf, int (*)(Elf*)> elf_{nullptr, nullptr};  // libelf's view of image_
   std::vector<std::byte> build_id_;

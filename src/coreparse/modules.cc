@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -14,6 +15,7 @@ namespace heapcore {
 namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
+constexpr const char* kDebugRoot = "/usr/lib/debug";
 
 // DT_* entries whose value is an address; ld.so adds the load bias to some of them in place.
 bool values_agree(const ElfDynamic& file, std::uint64_t memory_value, Addr bias) {
@@ -68,7 +70,10 @@ class ModuleFinder {
 
   void run() {
     for (const std::vector<const Mapping*>& group : groups()) add(group);
-    for (Module& module : snapshot_.modules) attach_file(module);
+    for (Module& module : snapshot_.modules) {
+      attach_file(module);
+      find_debug_file(module);
+    }
     snapshot_.space.overlay(std::move(extra_));
     std::sort(snapshot_.modules.begin(), snapshot_.modules.end(),
               [](const Module& a, const Module& b) { return a.range.start < b.range.start; });
@@ -118,7 +123,7 @@ class ModuleFinder {
     const Mapping& first = *first_mapping_[static_cast<std::size_t>(&module - snapshot_.modules.data())];
     for (const std::string& path : candidate_files(snapshot_, module, first, options_)) {
       const bool asked_for = path == options_.exe;
-      Result<std::shared_ptr<ElfFile>> file = ElfFile::open(path, machine_);
+      Result<std::shared_ptr<ElfFile>> file = ElfFile::open(path, machine_, debug_roots());
       if (!file) {
         if (asked_for) report_unused(module, file.error().message);
         if (file.error().code != ErrorCode::kNotFound) module.mismatch = file.error().message;
@@ -135,6 +140,22 @@ class ModuleFinder {
       if (const auto bias = bias_of(**file, first)) module.load_bias = *bias;
       fill_from_file(module);
       return;
+    }
+  }
+
+  // Where debug files by build-id lie, parted by colons.
+  std::string debug_roots() const {
+    return options_.sysroot.empty() ? kDebugRoot : options_.sysroot + kDebugRoot + ":" + kDebugRoot;
+  }
+
+  // .build-id/ab/cdef....debug; whoever reads it compares the build-id inside.
+  void find_debug_file(Module& module) const {
+    const std::string id = module.build_id_hex();
+    if (id.size() < 4) return;
+    const std::string name = "/.build-id/" + id.substr(0, 2) + "/" + id.substr(2) + ".debug";
+    for (const std::string& root : {options_.sysroot, std::string()}) {
+      const std::string path = root + kDebugRoot + name;
+      if (module.debug_file.empty() && ::access(path.c_str(), R_OK) == 0) module.debug_file = path;
     }
   }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,7 @@ namespace heapcore {
 // Where a target's files lie when they are not where the target saw them.
 struct OpenOptions {
   std::string exe;      // --exe: stands for the main executable
-  std::string sysroot;  // --sysroot: put before every path the target names
+  std::string sysroot;  // --sysroot: put before every path the target names, and before /usr/lib/debug
 };
 
 enum class TargetKind : std::uint8_t { kCore, kProcess };
@@ -79,6 +80,12 @@ enum class FileMatch : std::uint8_t {
   kDynamicSection,  // no build-id in the core; the same .dynamic, entry by entry
 };
 
+// A pointer that the dynamic linker adds the load bias to: `place` holds `value`, both as addresses in the target.
+struct RelativeRelocation {
+  Addr place = 0;
+  Addr value = 0;
+};
+
 class ElfFile;  // a module's file on disk, private to coreparse
 
 // One loaded ELF file.
@@ -91,6 +98,7 @@ class Module {
   bool is_executable = false;       // the main program
   FileMatch match = FileMatch::kNone;
   std::string file;      // the file in use; empty if none
+  std::string debug_file;  // the separate debug file of this build-id on this machine's disk; empty if there is none
   std::string mismatch;  // why a file that was found is not used; empty if there was none or it matched
 
   std::string_view name() const;  // the path's last part
@@ -101,6 +109,11 @@ class Module {
   std::optional<Symbol> symbol(std::string_view symbol_name, const AddressSpace& space) const;
   // The address range of a section (".data", ".PyRuntime") as the file on disk places it.
   std::optional<AddrRange> section(std::string_view section_name) const;
+
+  // The relocations of the file on disk that set a pointer into the module itself, in the file's order; none without it.
+  std::vector<RelativeRelocation> relative_relocations() const;
+  // What the file on disk says [address, address + n) held before anything ran; empty if it does not.
+  std::span<const std::byte> initial_bytes(Addr address, std::uint64_t n) const;
 
   std::shared_ptr<ElfFile> elf;  // null when `file` is empty
 };

@@ -85,11 +85,14 @@ std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr
   if (!load_raw(reader, layout, address, raw) || raw.ntotalpools == 0 || raw.ntotalpools > 256) return 0;
   std::uint32_t count = 0;
   bool any_in_use = false;
+  bool chain_ended = false;
   for (; count < kMaxArenas; ++count) {
     if (!load_raw(reader, layout, address + count * stride, raw)) break;
     if (raw.address == 0) {
+      // Unused entries are chained, so one of them at most links nowhere; that bounds the count where zeros follow.
       const Addr link = raw.nextarena - address;
-      if (raw.nextarena != 0 && (link % stride != 0 || link / stride >= kMaxArenas)) break;
+      if (raw.nextarena == 0 ? chain_ended : link % stride != 0 || link / stride >= kMaxArenas) break;
+      chain_ended |= raw.nextarena == 0;
     } else if (!plausible(traits, raw)) {
       break;
     } else {

@@ -123,17 +123,29 @@ std::string located_text(const Heap& heap) {
   return text;
 }
 
+// Of each code the first few in full; findings are sorted by code.
 std::string warnings_text(const Findings& findings) {
+  constexpr std::uint64_t kShownPerCode = 3;
   std::string text;
   const auto add_line = [&](const std::string& line) { text += wrapped(line, kTextColumns, "    ") + '\n'; };
+  std::string_view code;
+  std::uint64_t shown = 0;
+  const auto end_code = [&] {
+    const std::uint64_t seen = findings.count(code);
+    if (seen > shown) text += fmt::format("    and {} more like this [{}]\n", count_text(seen - shown), code);
+  };
   for (const Finding& finding : findings.kept()) {
+    if (finding.code != code) {
+      if (shown != 0) end_code();
+      code = finding.code;
+      shown = 0;
+    }
+    if (shown == kShownPerCode) continue;
+    ++shown;
     const std::string address = finding.address == 0 ? "" : fmt::format(" (at {:#x})", finding.address);
-    add_line(fmt::format("{}: {}{} [{}]", finding.incomplete ? "warning" : "note", printable(finding.detail), address,
-                         finding.code));
+    add_line(fmt::format("{}: {}{} [{}]", finding.incomplete ? "warning" : "note", printable(finding.detail), address, code));
   }
-  for (const Findings::Dropped& dropped : findings.dropped()) {
-    add_line(fmt::format("warning: {} was seen {} times in all", dropped.code, count_text(dropped.seen)));
-  }
+  if (shown != 0) end_code();
   return text;
 }
 

@@ -16,11 +16,11 @@ std::string_view room_name(Room room) {
 }
 
 std::uint64_t& Findings::counter(std::string_view code) {
-  for (Dropped& entry : seen_) {
-    if (entry.code == code) return entry.seen;
+  for (Seen& entry : seen_) {
+    if (entry.code == code) return entry.times;
   }
   seen_.push_back({code, 0});
-  return seen_.back().seen;
+  return seen_.back().times;
 }
 
 void Findings::add(Finding finding) {
@@ -47,25 +47,17 @@ void Findings::note(std::string_view code, Room room, Addr address, std::string 
 
 void Findings::merge(const Findings& other) {
   for (const Finding& finding : other.kept_) add(finding);
-  for (const Dropped& entry : other.seen_) {
-    const std::uint64_t kept = std::min(entry.seen, kKeptPerCode);
-    counter(entry.code) += entry.seen - kept;
+  for (const Seen& entry : other.seen_) {
+    const std::uint64_t kept = std::min(entry.times, kKeptPerCode);
+    counter(entry.code) += entry.times - kept;
   }
 }
 
 std::uint64_t Findings::count(std::string_view code) const {
-  for (const Dropped& entry : seen_) {
-    if (entry.code == code) return entry.seen;
+  for (const Seen& entry : seen_) {
+    if (entry.code == code) return entry.times;
   }
   return 0;
-}
-
-std::vector<Findings::Dropped> Findings::dropped() const {
-  std::vector<Dropped> result;
-  for (const Dropped& entry : seen_) {
-    if (entry.seen > kKeptPerCode) result.push_back(entry);
-  }
-  return result;
 }
 
 bool Findings::incomplete() const {

@@ -39,20 +39,20 @@ class Findings {
   const std::vector<Finding>& kept() const { return kept_; }
   // Puts what is kept in the order of room, code and address.
   void sort();
+  // How often the code was added, kept or not.
   std::uint64_t count(std::string_view code) const;
-  // How many were seen of the codes of which some were not kept.
-  struct Dropped {
-    std::string_view code;
-    std::uint64_t seen = 0;
-  };
-  std::vector<Dropped> dropped() const;
   bool incomplete() const;
 
  private:
+  struct Seen {
+    std::string_view code;
+    std::uint64_t times = 0;
+  };
+
   std::uint64_t& counter(std::string_view code);
 
   std::vector<Finding> kept_;
-  std::vector<Dropped> seen_;  // one entry a code; there are a few dozen codes in all
+  std::vector<Seen> seen_;  // one entry a code; there are a few dozen codes in all
 };
 
 }  // namespace heapcore
