@@ -6,6 +6,9 @@
 namespace heapcore {
 namespace {
 
+// Far more than the names of any class or module; a damaged table may claim any number.
+constexpr std::uint64_t kMaxEntriesSearched = 1 << 20;
+
 // PyASCIIObject.state (3.11; the same bits to 3.15):
 //   bit  0-1 interned | 2-4 kind (bytes a character) | 5 compact | 6 ascii | 7 ready or statically allocated
 struct StrState {
@@ -114,7 +117,7 @@ std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr addres
   }
   const std::optional<DictKeys> keys = read_dict_keys(reader, traits, keys_address);
   if (!keys) return std::nullopt;
-  for (std::uint64_t i = 0; i < keys->nentries; ++i) {
+  for (std::uint64_t i = 0; i < std::min(keys->nentries, kMaxEntriesSearched); ++i) {
     const Addr entry = keys_address + keys->entries_offset + i * keys->entry_bytes;
     Addr key_address = 0;
     Addr value = 0;
