@@ -80,7 +80,7 @@ TypeTable::TypeTable(const Snapshot& snapshot, const PyRuntime& runtime)
 
 std::size_t TypeTable::unnamed() const {
   return static_cast<std::size_t>(
-      std::count_if(infos_.begin(), infos_.end(), [](const TypeInfo& info) { return info.name.starts_with('<'); }));
+      std::count_if(infos_.begin(), infos_.end(), [](const TypeInfo& info) { return !info.named; }));
 }
 
 TypeBrief TypeTable::classify(Addr address) {
@@ -162,12 +162,16 @@ void TypeTable::read_name(Reader& reader, TypeInfo& info) {
     split_tp_name(*text, info);
   } else {
     info.name = fmt::format("<type at {:#x}>", info.address);
+    info.named = false;
   }
   if (!info.is_heap_type) return;
   // A heap type's own words come first: __qualname__, and __module__ in its dict.
   Addr qualname = 0;
   if (reader.try_load(info.address + layout_.PyHeapTypeObject.ht_qualname.offset, qualname)) {
-    if (const auto decoded = decode_str(reader, runtime_.traits, qualname, kMaxNameBytes)) info.name = *decoded;
+    if (const auto decoded = decode_str(reader, runtime_.traits, qualname, kMaxNameBytes)) {
+      info.name = *decoded;
+      info.named = true;
+    }
   }
   Addr dict = 0;
   if (!reader.try_load(info.address + layout_.PyTypeObject.tp_dict.offset, dict)) return;

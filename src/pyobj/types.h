@@ -54,6 +54,7 @@ struct TypeInfo {
   Addr address = 0;
   std::string module;  // "builtins", "__main__"; empty where the snapshot does not say
   std::string name;    // __qualname__; "<type at 0x...>" where the snapshot does not say
+  bool named = true;   // the snapshot says
   bool is_heap_type = false;
   std::uint64_t flags = 0;  // tp_flags
   std::uint64_t basicsize = 0;
