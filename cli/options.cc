@@ -9,7 +9,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <map>
+#include <charconv>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -79,33 +80,64 @@ std::string version_text() {
                      CLI11_VERSION, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 }
 
+// Accepts whole numbers from `least` up to what an int holds.
+std::function<std::string(std::string&)> whole_number(int least, const char* what) {
+  return [least, what](const std::string& text) {
+    int value = 0;
+    const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least;
+    return good ? std::string() : fmt::format("takes {}, not \"{}\"", what, text);
+  };
+}
+
+template <typename Value>
+using Choices = std::vector<std::pair<std::string, Value>>;
+
+// An option that takes one of a few words.
+template <typename Value>
+void add_choice(CLI::App& command, const std::string& name, Value& value, const Choices<Value>& choices) {
+  std::string words;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    words += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i].first;
+  }
+  command.add_option_function<std::string>(
+      name,
+      [name, &value, choices, words](const std::string& word) {
+        for (const auto& [known, meaning] : choices) {
+          if (word == known) {
+            value = meaning;
+            return;
+          }
+        }
+        throw CLI::ValidationError(name, fmt::format("takes {}, not \"{}\"", words, word));
+      },
+      words);
+}
+
 // The options of one command. CLI11 writes into `options`, which outlives the parse.
 void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
   command.add_option("TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
-  command.add_option("--pid", options.target.pid, "a live process instead of a core file")->check(CLI::PositiveNumber);
+  command.add_option("--pid", options.target.pid, "a live process instead of a core file")
+      ->check(whole_number(1, "a process id"));
   command.add_option("--exe", options.target.files.exe, "the main executable, if it lies elsewhere here");
   command.add_option("--sysroot", options.target.files.sysroot, "where the mapped files of another machine lie");
   command.add_flag("--json", options.json, "one JSON document on standard output");
-  command.add_option("--limit", options.limit, "rows shown of long tables; 0 for all");
-  command.add_option("--threads", options.threads, "threads to use; 0 for one a processor")->check(CLI::NonNegativeNumber);
+  command.add_option("--limit", options.limit, "rows shown of long tables; 0 for all")
+      ->check(whole_number(0, "a whole number"));
+  command.add_option("--threads", options.threads, "threads to use; 0 for one a processor")
+      ->check(whole_number(0, "a whole number"));
   command.add_flag("--timings", options.timings, "how long each pass took, on standard error");
   command.add_flag("--values", options.values, "allow contents of strings and bytes in the answer");
   command.add_flag("!--no-progress", options.progress, "no progress on standard error");
-  const std::map<std::string, ColorChoice> colors = {
-      {"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}};
-  command.add_option("--color", options.color, "auto, always or never")
-      ->transform(CLI::CheckedTransformer(colors, CLI::ignore_case).description(""));
-  const std::map<std::string, SortBy> sorts = {
-      {"bytes", SortBy::kBytes}, {"count", SortBy::kCount}, {"name", SortBy::kName}};
-  const std::map<std::string, GroupBy> groups = {
-      {"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}};
+  add_choice<ColorChoice>(command, "--color", options.color,
+                          {{"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}});
   if (name == "types") {
-    command.add_option("--sort", options.sort, "bytes, count or name")
-        ->transform(CLI::CheckedTransformer(sorts, CLI::ignore_case).description(""));
+    add_choice<SortBy>(command, "--sort", options.sort,
+                       {{"bytes", SortBy::kBytes}, {"count", SortBy::kCount}, {"name", SortBy::kName}});
     command.add_flag("--tracked", options.tracked, "only objects that gc.get_objects() would return");
-    command.add_option("--by", options.by, "type, module or size")
-        ->transform(CLI::CheckedTransformer(groups, CLI::ignore_case).description(""));
+    add_choice<GroupBy>(command, "--by", options.by,
+                        {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
   }
   if (name == "report") {
     command.add_option("-o,--output", options.output, "write the report to FILE: .txt, or .json for JSON");
