@@ -94,18 +94,20 @@ class Unpacker {
   Status unpack(archive* reader, Image& image) {
     const std::uint64_t budget = memory_budget_bytes();
     std::int64_t consumed = 0;
-    std::vector<char> buffer(1 << 20);
     for (;;) {
-      const la_ssize_t n = archive_read_data(reader, buffer.data(), buffer.size());
-      if (n == 0) return std::monostate{};
-      if (n < 0) {
+      // Block by block: archive_read_data() would drop what it already copied when the next block is damaged.
+      const void* block = nullptr;
+      std::size_t size = 0;
+      la_int64_t offset = 0;
+      const int status = archive_read_data_block(reader, &block, &size, &offset);
+      if (status == ARCHIVE_EOF) return std::monostate{};
+      if (status < ARCHIVE_OK) {
         findings_.add({"core-stream-damaged", Room::kCoreparse, 0,
-                       fmt::format("{}'s {} stream ends early after {} unpacked bytes ({}); what follows is missing", path_,
-                                   method_, size_, reason(reader))});
+                       fmt::format("{}'s {} stream ends early after {} unpacked bytes ({}); what follows is missing",
+                                   path_, method_, size_, reason(reader))});
         return std::monostate{};
       }
-      const auto size = static_cast<std::size_t>(n);
-      if (!store(image, {buffer.data(), size}) || resident_ > budget) {
+      if (!store(image, {static_cast<const char*>(block), size}) || resident_ > budget) {
         return Error{ErrorCode::kNoMemory,
                      fmt::format("{} unpacks to more than the {} MiB of memory available here", path_, budget >> 20),
                      fmt::format("unpack it to a disk first ({} -d) and open that file", method_)};
