@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -81,13 +80,14 @@ std::string version_text() {
 }
 
 // Accepts whole numbers from `least` up to what an int holds.
-std::function<std::string(std::string&)> whole_number(int least, const char* what) {
-  return [least, what](const std::string& text) {
+CLI::Validator whole_number(int least, const char* what) {
+  const auto check = [least, what](const std::string& text) {
     int value = 0;
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least;
     return good ? std::string() : fmt::format("takes {}, not \"{}\"", what, text);
   };
+  return CLI::Validator(check, "");
 }
 
 template <typename Value>
