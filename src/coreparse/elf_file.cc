@@ -157,7 +157,9 @@ void ElfFile::read_symbols() {
     const int type = GELF_ST_TYPE(symbol.st_info);
     if (name == nullptr || section == SHN_UNDEF) continue;
     if (type != STT_OBJECT && type != STT_FUNC && type != STT_NOTYPE) continue;
-    symbols_->by_name.emplace(name, AddrRange{address, address + symbol.st_size});
+    // A .symtab has "fopen@@GLIBC_2.2.5" for the version of fopen that programs are linked with.
+    const std::string_view whole = name;
+    symbols_->by_name.emplace(whole.substr(0, whole.find("@@")), AddrRange{address, address + symbol.st_size});
   }
 }
 

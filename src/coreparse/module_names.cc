@@ -32,13 +32,14 @@ std::map<Addr, std::string> read_link_maps(Reader& reader, Addr r_debug) {
   return paths;
 }
 
+// A library may have an interpreter too (Debian's libc.so.6 runs as a program), so that only tells what has no other name.
 std::string name_of(Reader& reader, const MemoryElf& elf, const std::map<Addr, std::string>& paths) {
-  if (elf.has_interpreter) return kUnknownExecutable;
   const auto path = paths.find(elf.load_bias);
   if (path != paths.end()) return path->second;
-  if (!elf.dynamic.soname_offset) return "";
+  const std::string unnamed = elf.has_interpreter ? kUnknownExecutable : "";
+  if (!elf.dynamic.soname_offset) return unnamed;
   const auto soname = reader.c_string(elf.dynamic.strtab + *elf.dynamic.soname_offset, kMaxPathBytes);
-  if (!soname || soname->empty()) return "";
+  if (!soname || soname->empty()) return unnamed;
   return soname->starts_with("linux-vdso") ? "[vdso]" : fmt::format("[{}]", *soname);
 }
 

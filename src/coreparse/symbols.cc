@@ -1,4 +1,5 @@
-// Module::symbol: from the file on disk when there is one, else from the dynamic symbol table in the target's own memory.
+// Module::symbol: from the file on disk when there is one that knows it, else from the dynamic symbol table in the target's
+// own memory.
 #include <elf.h>
 
 #include "coreparse/elf_file.h"
@@ -62,10 +63,11 @@ class MemorySymbols {
 }  // namespace
 
 std::optional<Symbol> Module::symbol(std::string_view symbol_name, const AddressSpace& space) const {
-  if (elf == nullptr) return MemorySymbols(*this, space).find(symbol_name);
-  const std::optional<AddrRange> found = elf->symbol(symbol_name);
-  if (!found) return std::nullopt;
-  return Symbol{load_bias + found->start, found->size_bytes()};
+  if (elf != nullptr) {
+    const std::optional<AddrRange> found = elf->symbol(symbol_name);
+    if (found) return Symbol{load_bias + found->start, found->size_bytes()};
+  }
+  return MemorySymbols(*this, space).find(symbol_name);
 }
 
 }  // namespace heapcore
