@@ -13,6 +13,6 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # the libraries it is linked with, by version
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "It walks glibc malloc and CPython's allocator in an ELF core or a stopped process,
- decodes Python objects without an interpreter, a debugger or debug symbols,
- and says how many bytes are what.")
+decodes Python objects without an interpreter, a debugger or debug symbols,
+and says how many bytes are what.")
 include(CPack)
