@@ -55,6 +55,7 @@ class CensusTaker {
   CensusTaker(const Process& process, Progress& progress, Findings& findings)
       : process_(process),
         runtime_(*process.runtime()),
+        mapped_bytes_(process.snapshot.mapped_bytes()),
         progress_(progress),
         findings_(findings),
         types_(std::make_unique<TypeTable>(process.snapshot, runtime_)),
@@ -152,9 +153,19 @@ class CensusTaker {
   bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally) {
     ObjectView object;
     if (!tally.objects.recognise(address, bytes, object)) return false;
-    tally.count(object, tally.objects.size_of(object, bytes.subspan(object.offset)));
+    tally.count(object, checked_size(object, bytes.subspan(object.offset), tally));
     if (object.tracked) tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
     return true;
+  }
+
+  // A length that makes an object larger than all that is mapped is damage; then the object counts with its block.
+  std::uint64_t checked_size(const ObjectView& object, std::span<const std::byte> bytes, Tally& tally) {
+    const std::uint64_t size = tally.objects.size_of(object, bytes);
+    if (size <= mapped_bytes_) return size;
+    tally.findings.add({"object-size-damaged", Room::kAnalysis, object.address,
+                        fmt::format("an object's length makes it {} bytes large; it is counted with the {} of its block", size,
+                                    bytes.size())});
+    return bytes.size();
   }
 
   void sweep_region(const Heap& heap, const Region& region, Tally& tally) {
@@ -196,13 +207,14 @@ class CensusTaker {
       if (reader.try_load(head.address + layout.PyGC_Head._gc_next.offset, next)) rings.add(head.address, align_down(next, 4));
     }
     census.rings_whole = !heads.empty() && rings.whole();
-    const std::uint64_t bound = process_.snapshot.mapped_bytes() / runtime_.traits.gc_head_bytes();
+    const std::uint64_t bound = mapped_bytes_ / runtime_.traits.gc_head_bytes();
     for (const GcListHead& head : heads) {
       if (census.rings_whole && !head.permanent) continue;
       walk_gc_list(reader, runtime_.traits, head.address, bound, findings_,
                    [&](Addr node) { settle_node(node, head.permanent, tally, census); });
     }
     merge_counts(census, tally);
+    findings_.merge(tally.findings);
     if (census.objects_elsewhere != 0) {
       findings_.note("gc-objects-elsewhere", Room::kAnalysis, 0,
                      fmt::format("{} objects on the collector's lists lie in neither obmalloc's nor malloc's memory; they "
@@ -218,7 +230,7 @@ class CensusTaker {
       return;
     }
     const std::span<const std::byte> bytes = tally.objects.reader().span_to_end(object.address);
-    const std::uint64_t size = tally.objects.size_of(object, bytes);
+    const std::uint64_t size = checked_size(object, bytes.first(std::min<std::size_t>(bytes.size(), 4096)), tally);
     if (!in_swept_memory(node)) {
       tally.count(object, size);
       ++census.objects_elsewhere;
@@ -248,6 +260,7 @@ class CensusTaker {
 
   const Process& process_;
   const PyRuntime& runtime_;
+  std::uint64_t mapped_bytes_;
   Progress& progress_;
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
