@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "coreparse/code.h"
@@ -166,7 +167,9 @@ class Finder {
     Addr at = 0;
     reader_.try_load(*address + layout._PyRuntimeState.interpreters_head.offset, at);
     while (at != 0 && runtime.interpreters.size() < kMaxInterpreters) {
-      const std::optional<Interpreter> interpreter = read_interpreter(at, layout);
+      const bool seen = std::any_of(runtime.interpreters.begin(), runtime.interpreters.end(),
+                                    [&](const Interpreter& earlier) { return earlier.address == at; });
+      const std::optional<Interpreter> interpreter = seen ? std::nullopt : read_interpreter(at, layout);
       if (!interpreter) {
         report(findings, "python-interpreter-damaged", at, "an interpreter's state does not verify; it is left out");
         return;
