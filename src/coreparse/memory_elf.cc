@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kMaxNoteBytes = 64 * 1024;
 constexpr std::uint64_t kMaxDynamicEntries = 1024;
+constexpr std::uint64_t kMaxProgramHeaders = 64;  // real files have a dozen
 
 MemoryDynamic read_dynamic(Reader& reader, const Elf64_Phdr& segment, Addr load_bias) {
   MemoryDynamic result;
@@ -42,7 +43,7 @@ std::optional<MemoryElf> read_memory_elf(Reader& reader, Addr base, std::uint16_
     return std::nullopt;
   }
   std::vector<Elf64_Phdr> segments;
-  for (std::uint64_t i = 0; i < header->e_phnum; ++i) {
+  for (std::uint64_t i = 0; i < std::min<std::uint64_t>(header->e_phnum, kMaxProgramHeaders); ++i) {
     const auto segment = reader.load<Elf64_Phdr>(base + header->e_phoff + i * sizeof(Elf64_Phdr));
     if (!segment) break;
     segments.push_back(*segment);

@@ -11,6 +11,7 @@ namespace heapcore {
 namespace {
 
 constexpr int kMaxLinkMaps = 10000;
+constexpr std::size_t kMaxModules = 10000;
 constexpr std::size_t kMaxPathBytes = 4096;
 
 // Load bias -> path, from ld.so's list (struct link_map in link.h; the main program's own name is empty there).
@@ -32,7 +33,7 @@ std::map<Addr, std::string> read_link_maps(Reader& reader, Addr r_debug) {
   return paths;
 }
 
-// A library may have an interpreter too (Debian's libc.so.6 runs as a program), so that only tells what has no other name.
+// A library may have an interpreter too (Debian's libc.so.6 runs as a program): that tells only what has no other name.
 std::string name_of(Reader& reader, const MemoryElf& elf, const std::map<Addr, std::string>& paths) {
   const auto path = paths.find(elf.load_bias);
   if (path != paths.end()) return path->second;
@@ -43,14 +44,18 @@ std::string name_of(Reader& reader, const MemoryElf& elf, const std::map<Addr, s
   return soname->starts_with("linux-vdso") ? "[vdso]" : fmt::format("[{}]", *soname);
 }
 
-void name_mappings_of(Snapshot& snapshot, const MemoryElf& elf, const std::string& name) {
-  for (Mapping& mapping : snapshot.mappings) {
-    if (!mapping.path.empty()) continue;
-    for (const ElfLoad& load : elf.loads) {
-      const Addr start = align_down(elf.load_bias + load.vaddr, 4096);
-      if (mapping.start < start || mapping.start - start >= load.file_bytes + load.vaddr % 4096) continue;
-      mapping.path = name;
-      mapping.file_offset = align_down(load.offset, 4096) + (mapping.start - start);
+using Unnamed = std::map<Addr, Mapping*>;  // by start
+
+// Each mapping is named once, so that modules that lie one over another (in a hostile core) cost no more than others.
+void name_mappings_of(Unnamed& unnamed, const MemoryElf& elf, const std::string& name) {
+  for (const ElfLoad& load : elf.loads) {
+    const Addr start = align_down(elf.load_bias + load.vaddr, 4096);
+    const std::uint64_t size = load.file_bytes + load.vaddr % 4096;
+    auto it = unnamed.lower_bound(start);
+    while (it != unnamed.end() && it->first - start < size) {
+      it->second->path = name;
+      it->second->file_offset = align_down(load.offset, 4096) + (it->first - start);
+      it = unnamed.erase(it);
     }
   }
 }
@@ -60,8 +65,11 @@ void name_mappings_of(Snapshot& snapshot, const MemoryElf& elf, const std::strin
 void name_mappings_from_memory(Snapshot& snapshot, std::uint16_t machine) {
   Reader reader(snapshot.space);
   std::vector<MemoryElf> found;
-  for (const Mapping& mapping : snapshot.mappings) {
+  Unnamed unnamed;
+  for (Mapping& mapping : snapshot.mappings) {
     if (!mapping.path.empty()) continue;
+    unnamed.emplace(mapping.start, &mapping);
+    if (found.size() == kMaxModules) continue;
     if (auto elf = read_memory_elf(reader, mapping.start, machine)) found.push_back(std::move(*elf));
   }
   std::map<Addr, std::string> paths;
@@ -70,7 +78,7 @@ void name_mappings_from_memory(Snapshot& snapshot, std::uint16_t machine) {
   }
   for (const MemoryElf& elf : found) {
     const std::string name = name_of(reader, elf, paths);
-    if (!name.empty()) name_mappings_of(snapshot, elf, name);
+    if (!name.empty()) name_mappings_of(unnamed, elf, name);
   }
 }
 

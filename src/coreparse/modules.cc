@@ -159,6 +159,13 @@ class ModuleFinder {
     }
   }
 
+  // Each file is opened once, however many copies of it were loaded.
+  const Result<std::shared_ptr<ElfFile>>& open_file(const std::string& path) {
+    const auto known = files_.find(path);
+    if (known != files_.end()) return known->second;
+    return files_.emplace(path, ElfFile::open(path, machine_)).first->second;
+  }
+
   // A file that is not used costs nothing by itself: what is missing for want of it is reported by who misses it.
   void report_unused(const Module& module, const std::string& why) {
     snapshot_.findings.note("file-not-used", Room::kCoreparse, module.range.start, why);
@@ -190,7 +197,22 @@ class ModuleFinder {
       const std::uint64_t offset = load.offset - lead;
       const std::uint64_t n = std::min(align_up(*end, kPageBytes) - start, file.size() - offset);
       if (!module.range.contains(start, n)) continue;
-      extra_.push_back({start, start + n, file.data() + offset, ByteState::kPresent, true});
+      fill(module, {start, start + n}, offset);
+    }
+  }
+
+  // Of `range`, which holds the module's file from `offset` on, what is still mapped so: another mapping may lie within,
+  // or none.
+  void fill(const Module& module, const AddrRange& range, std::uint64_t offset) {
+    const auto& mappings = snapshot_.mappings;
+    auto mapping = std::upper_bound(mappings.begin(), mappings.end(), range.start,
+                                    [](Addr address, const Mapping& m) { return address < m.end; });
+    for (; mapping != mappings.end() && mapping->start < range.end; ++mapping) {
+      if (mapping->path != module.path || mapping->file_offset - offset != mapping->start - range.start) continue;
+      const Addr start = std::max(mapping->start, range.start);
+      const Addr end = std::min(mapping->end, range.end);
+      const std::byte* bytes = module.elf->bytes().data() + offset + (start - range.start);
+      extra_.push_back({start, end, bytes, ByteState::kPresent, true});
     }
   }
 
@@ -199,6 +221,7 @@ class ModuleFinder {
   std::uint16_t machine_;
   Reader reader_;
   std::vector<const Mapping*> first_mapping_;  // of each module, in the order in which they were added
+  std::map<std::string, Result<std::shared_ptr<ElfFile>>> files_;
   std::vector<Segment> extra_;
 };
 

@@ -250,6 +250,31 @@ TEST(Modules, TheDynamicSectionProvesAFileWhereTheCoreHasNoBuildId) {
   EXPECT_EQ(refused->space.state(kBase), ByteState::kNotDumped);
 }
 
+TEST(Modules, WhatIsNoLongerTheFilesIsNotFilledFromIt) {
+  ElfImage libc(libc_path(), kBase);
+  std::vector<FileEntry> files = libc.entries(libc.path());
+  FileEntry& text = files[1];
+  FileEntry rest = text;
+  text.end = text.start + 4 * kPage;
+  rest.start = text.end + 4 * kPage;  // a hole of one page, and three of another file
+  rest.page_offset += 8;
+  const FileEntry other{text.end + kPage, rest.start, 0, "/nonexistent/other"};
+  const Addr hole = text.end;
+  files.insert(files.begin() + 2, {other, rest});
+  CoreBuilder core;
+  core.thread(7).files(files);
+  core.load(libc.parts()[0].start, libc.parts()[0].contents.substr(0, kPage), libc.parts()[0].contents.size(), PF_R);
+  const Result<Snapshot> snapshot = open_built(core);
+  ASSERT_TRUE(snapshot);
+  ASSERT_NE(snapshot->module_named("libc.so"), nullptr);
+  EXPECT_EQ(snapshot->module_named("libc.so")->match, FileMatch::kBuildId);
+  EXPECT_EQ(snapshot->space.state(hole - 1), ByteState::kPresent);
+  EXPECT_EQ(snapshot->space.state(hole), ByteState::kUnmapped);
+  EXPECT_EQ(snapshot->space.state(other.start), ByteState::kNotDumped);
+  EXPECT_EQ(snapshot->space.state(rest.start - 1), ByteState::kNotDumped);
+  EXPECT_EQ(snapshot->space.state(rest.start), ByteState::kPresent);
+}
+
 TEST(Modules, ExeAndSysrootSayWhereTheFilesAre) {
   ElfImage program("/proc/self/exe", kProgramBase);
   CoreBuilder core;
