@@ -202,6 +202,7 @@ class CensusTaker {
     Reader& reader = tally.objects.reader();
     const PyLayout& layout = *runtime_.traits.layout;
     const std::vector<GcListHead> heads = gc_list_heads(runtime_);
+    const std::uint64_t met = rings.count();
     for (const GcListHead& head : heads) {
       Addr next = 0;
       if (reader.try_load(head.address + layout.PyGC_Head._gc_next.offset, next)) rings.add(head.address, align_down(next, 4));
@@ -215,6 +216,12 @@ class CensusTaker {
     }
     merge_counts(census, tally);
     findings_.merge(tally.findings);
+    if (listed_in_swept_memory_ > met) {
+      findings_.add({"gc-objects-unrecognised", Room::kAnalysis, 0,
+                     fmt::format("the collector's lists name {} objects in memory that was swept, of which only {} were "
+                                 "recognised; the counts are too low",
+                                 listed_in_swept_memory_, met)});
+    }
     if (census.objects_elsewhere != 0) {
       findings_.note("gc-objects-elsewhere", Room::kAnalysis, 0,
                      fmt::format("{} objects on the collector's lists lie in neither obmalloc's nor malloc's memory; they "
@@ -231,7 +238,9 @@ class CensusTaker {
     }
     const std::span<const std::byte> bytes = tally.objects.reader().span_to_end(object.address);
     const std::uint64_t size = checked_size(object, bytes.first(std::min<std::size_t>(bytes.size(), 4096)), tally);
-    if (!in_swept_memory(node)) {
+    if (in_swept_memory(node)) {
+      ++listed_in_swept_memory_;
+    } else {
       tally.count(object, size);
       ++census.objects_elsewhere;
     }
@@ -265,6 +274,7 @@ class CensusTaker {
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
+  std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
 };
 
