@@ -47,6 +47,7 @@ struct Tally {
   BlockContents pools;
   BlockContents chunks;
   BlockContents mmapped;
+  std::vector<Addr> damaged_pools;  // left out of the sweep
   Findings findings;
 };
 
@@ -71,10 +72,14 @@ class CensusTaker {
       merge(census.pools, tally.pools);
       merge(census.chunks, tally.chunks);
       merge(census.mmapped, tally.mmapped);
+      damaged_pools_.insert(damaged_pools_.end(), tally.damaged_pools.begin(), tally.damaged_pools.end());
       findings_.merge(tally.findings);
     }
+    std::sort(damaged_pools_.begin(), damaged_pools_.end());
     census.by_type.resize(types_->size());
     settle_lists(census, rings);
+    for (TypeTotals& totals : census.by_type) drop_wrapped(totals);
+    for (TypeTotals& totals : census.by_size) drop_wrapped(totals);
     for (const TypeTotals& totals : census.by_type) {
       census.total += totals.all;
       census.tracked += totals.tracked;
@@ -89,6 +94,11 @@ class CensusTaker {
     if (census.by_type.size() < tally.by_type.size()) census.by_type.resize(tally.by_type.size());
     for (std::size_t i = 0; i < tally.by_type.size(); ++i) census.by_type[i] += tally.by_type[i];
     for (std::size_t i = 0; i < kSizeClasses; ++i) census.by_size[i] += tally.by_size[i];
+  }
+
+  // A frozen object that the sweep did not count, its block being said to be free, takes out what was never put in.
+  static void drop_wrapped(TypeTotals& totals) {
+    if (totals.tracked.count > totals.all.count || totals.tracked.bytes > totals.all.bytes) totals.tracked = {};
   }
 
   static void merge(BlockContents& into, const BlockContents& from) {
@@ -132,7 +142,10 @@ class CensusTaker {
         report_missing_pool(at, tally.findings);
         continue;
       }
-      if (!read_pool(bytes, at, arena, traits, pool, tally.findings)) continue;
+      if (!read_pool(bytes, at, arena, traits, pool, tally.findings)) {
+        tally.damaged_pools.push_back(at);
+        continue;
+      }
       if (pool.blocks_in_use != 0) sweep_pool(bytes, pool, free, tally);
     }
     progress_.advance(traits.arena_bytes);
@@ -188,6 +201,7 @@ class CensusTaker {
 
   void sweep_mmapped(const Heap& heap, Tally& tally) {
     for (const MmappedChunk& chunk : heap.mmapped) {
+      tally.objects.start_pool();
       const Addr user = chunk.address + kChunkHeaderBytes;
       const std::span<const std::byte> bytes = tally.objects.reader().span(user, chunk.mapping.end - user);
       const bool is_object = !bytes.empty() && sweep_block(user, bytes, tally);
@@ -195,8 +209,8 @@ class CensusTaker {
     }
   }
 
-  // Are the rings whole? If not, walks them for objects that lie in neither allocator's memory. Frozen objects are taken out of
-  // the tracked ones in any case.
+  // Are the rings whole? If not, walks them for objects that the sweep did not reach. Frozen objects are taken out of the
+  // tracked ones in any case.
   void settle_lists(Census& census, GcRingCheck rings) {
     Tally tally(process_, *types_);
     Reader& reader = tally.objects.reader();
@@ -224,15 +238,15 @@ class CensusTaker {
     }
     if (census.objects_elsewhere != 0) {
       findings_.note("gc-objects-elsewhere", Room::kAnalysis, 0,
-                     fmt::format("{} objects on the collector's lists lie in neither obmalloc's nor malloc's memory; they "
-                                 "are counted",
+                     fmt::format("{} objects on the collector's lists lie in neither a sound pool of obmalloc nor malloc's "
+                                 "memory; they are counted",
                                  census.objects_elsewhere));
     }
   }
 
   void settle_node(Addr node, bool permanent, Tally& tally, Census& census) {
     ObjectView object;
-    if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object)) {
+    if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object) || object.type.header_bytes == 0) {
       findings_.add({"gc-object-damaged", Room::kAnalysis, node, "what a list of the collector names here is no object"});
       return;
     }
@@ -250,7 +264,10 @@ class CensusTaker {
   bool in_swept_memory(Addr address) const {
     const auto arena = std::upper_bound(arenas_.begin(), arenas_.end(), address,
                                         [](Addr a, const PyArena& entry) { return a < entry.address; });
-    if (arena != arenas_.begin() && address - (arena - 1)->address < runtime_.traits.arena_bytes) return true;
+    if (arena != arenas_.begin() && address - (arena - 1)->address < runtime_.traits.arena_bytes) {
+      const Addr pool = align_down(address, runtime_.traits.pool_bytes);
+      return !std::binary_search(damaged_pools_.begin(), damaged_pools_.end(), pool);
+    }
     const Heap* heap = process_.heap();
     if (heap == nullptr) return false;
     if (heap->region_at(address) != nullptr) return true;
@@ -274,6 +291,7 @@ class CensusTaker {
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
+  std::vector<Addr> damaged_pools_;  // sorted
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
 };

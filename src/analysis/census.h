@@ -45,7 +45,7 @@ struct Census {
   std::array<TypeTotals, kSizeClasses> by_size;
   CountBytes total;
   CountBytes tracked;
-  std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's memory
+  std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's (sound) memory
   bool rings_whole = false;             // the sweep met every object on the lists, and nothing else claimed to be on one
   BlockContents pools;
   BlockContents chunks;   // of arenas; bytes are whole chunks
