@@ -8,20 +8,14 @@
 
 #include "analysis/process.h"
 #include "analysis/stock.h"
+#include "malloc_commands.h"
 #include "terminal.h"
-#include "glibc_heap/census.h"
 #include "report/answers.h"
 
 namespace heapcore {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// What a command has to say, in the form that was asked for.
-struct Answer {
-  Json json;
-  std::string text;
-};
 
 class Command {
  public:
@@ -33,7 +27,8 @@ class Command {
 
   Answer run() {
     if (options_.command == "types") return types();
-    if (options_.command == "malloc") return malloc_command();
+    if (options_.command == "malloc") return answer_malloc(options_, process_, timings_, style_);
+    if (options_.command == "verify") return answer_verify(process_, progress_, timings_, style_);
     if (options_.command == "pymalloc") return pymalloc();
     if (options_.command == "ledger") return ledger();
     return report();
@@ -49,21 +44,6 @@ class Command {
       rows = timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
     }
     return {types_json(rows, options_.limit.value_or(0)), no_python() ? no_python_text() : types_text(rows, style_)};
-  }
-
-  Answer malloc_command() {
-    if (process_.heap() == nullptr) {
-      Heap none;
-      Json json = malloc_json(none);
-      json["located_by"] = nullptr;
-      json["why_not"] = process_.malloc.why_not;
-      return {json, fmt::format("no glibc malloc was found: {}\n", process_.malloc.why_not)};
-    }
-    timings_.time("walk", [&] {
-      count_chunks(process_.snapshot, *process_.heap(), process_.findings);
-      check_bins(process_.snapshot, *process_.heap(), process_.findings);
-    });
-    return {malloc_json(*process_.heap()), malloc_text(*process_.heap(), style_)};
   }
 
   Answer pymalloc() {
@@ -116,7 +96,10 @@ bool write_answer(const std::string& text, const std::string& path) {
   return good;
 }
 
-ExitStatus status_of(const Error& error) {
+ExitStatus refuse(const Error& error, Progress& progress) {
+  progress.end();
+  fmt::print(stderr, "heapcore: {}\n", error.message);
+  if (!error.hint.empty()) fmt::print(stderr, "{}\n", error.hint);
   return error.code == ErrorCode::kUsage ? ExitStatus::kUsage : ExitStatus::kUnreadable;
 }
 
@@ -125,11 +108,13 @@ ExitStatus status_of(const Error& error) {
 ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
   Result<Process> process = open_target(options.target, progress, timings);
-  if (!process) {
+  if (!process) return refuse(process.error(), progress);
+  if (!options.chunks.empty()) {
     progress.end();
-    fmt::print(stderr, "heapcore: {}\n", process.error().message);
-    if (!process.error().hint.empty()) fmt::print(stderr, "{}\n", process.error().hint);
-    return status_of(process.error());
+    const Result<ExitStatus> status = stream_chunks(options, *process, timings);
+    if (!status) return refuse(status.error(), progress);
+    if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
+    return *status;
   }
   Answer answer = Command(options, progress, *process, timings).run();
   process->findings.sort();
@@ -144,8 +129,8 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   });
   progress.end();
   const bool written = write_answer(text, options.output);
-  // The report has its own section for them, and so has JSON.
-  if (!json && options.command != "report") fmt::print(stderr, "{}", warnings_text(process->findings));
+  // The report and verify have a section of their own for them, and so has JSON.
+  if (!json && options.command != "report" && options.command != "verify") fmt::print(stderr, "{}", warnings_text(process->findings));
   if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
   if (!written) return ExitStatus::kUnreadable;
   return process->findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;

@@ -29,6 +29,7 @@ constexpr CommandName kCommands[] = {
     {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
+    {"verify", "consistency of the allocators' structures; findings with addresses"},
 };
 
 constexpr const char* kFooter = R"(A first word that is a command name is the command; anything else is a core file:
@@ -139,6 +140,12 @@ void add_options(CLI::App& command, Options& options) {
     add_choice<GroupBy>(command, "--by", options.by,
                         {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
   }
+  if (name == "malloc") {
+    command.add_option("ADDR", options.addresses, "which chunk holds this address, its state, its neighbours");
+    command.add_flag("--bins", options.bins, "the free lists of every arena: tcache, fast, unsorted, small, large");
+    command.add_flag("--sizes", options.sizes, "the chunks in use, by size");
+    command.add_option("--chunks", options.chunks, "every chunk of one arena: its address, or main");
+  }
   if (name == "report") {
     command.add_option("-o,--output", options.output, "write the report to FILE: .txt, or .json for JSON");
   }
@@ -170,6 +177,14 @@ std::optional<EarlyExit> unknown_word(const std::string& word, bool alone) {
 }
 
 }  // namespace
+
+std::optional<Addr> parse_address(const std::string& text) {
+  const std::string_view digits = std::string_view(text).substr(text.starts_with("0x") || text.starts_with("0X") ? 2 : 0);
+  Addr value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return value;
+}
 
 std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& early) {
   Options options;
@@ -218,6 +233,24 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
   }
   if (version) {
     early = {ExitStatus::kAnswered, version_text()};
+    return std::nullopt;
+  }
+  // With --pid the first word that is no option is an address.
+  if (options.command == "malloc" && options.target.pid != 0 && !options.target.core.empty()) {
+    options.addresses.insert(options.addresses.begin(), std::move(options.target.core));
+    options.target.core.clear();
+  }
+  if (options.bins + options.sizes + !options.chunks.empty() + !options.addresses.empty() > 1) {
+    early = usage("--bins, --sizes, --chunks and addresses are different questions", "ask one at a time");
+    return std::nullopt;
+  }
+  for (const std::string& address : options.addresses) {
+    if (parse_address(address)) continue;
+    early = usage(fmt::format("\"{}\" is no address", address), "an address is a hexadecimal number, such as 0x7f3a10");
+    return std::nullopt;
+  }
+  if (!options.chunks.empty() && options.chunks != "main" && !parse_address(options.chunks)) {
+    early = usage(fmt::format("\"{}\" is no arena", options.chunks), "name one as `heapcore malloc` does, by address, or main");
     return std::nullopt;
   }
   if (options.target.core.empty() == (options.target.pid == 0)) {

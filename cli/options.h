@@ -28,6 +28,10 @@ struct Options {
   int threads = 0;                   // 0: as many as there are processors
   GroupBy by = GroupBy::kType;
   SortBy sort = SortBy::kBytes;
+  bool bins = false;   // malloc: the bins of every arena
+  bool sizes = false;  // malloc: sizes of the chunks in use
+  std::string chunks;  // malloc: the arena whose chunks are to be listed; empty for none
+  std::vector<std::string> addresses;  // malloc: what are these?
 };
 
 // What is to be done instead of running a command: text for standard output (--help, --version) or standard error.
@@ -35,6 +39,9 @@ struct EarlyExit {
   ExitStatus status = ExitStatus::kAnswered;
   std::string text;
 };
+
+// A hexadecimal number, with or without 0x.
+std::optional<Addr> parse_address(const std::string& text);
 
 // Parses argv. Either options or an early exit is filled.
 std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& early);

@@ -293,7 +293,7 @@ class DwarfFile {
     if (::fstat(fd, &info) != 0) return open_error(path, errno);
     if (!S_ISREG(info.st_mode)) return Error{ErrorCode::kNotFound, fmt::format("{} is not a regular file", path), ""};
     elf_version(EV_CURRENT);
-    elf = elf_begin(fd, ELF_C_READ_MMAP, nullptr);
+    elf = elf_begin(fd, ELF_C_READ_MMAP_PRIVATE, nullptr);
     GElf_Ehdr header;
     if (elf == nullptr || elf_kind(elf) != ELF_K_ELF || gelf_getehdr(elf, &header) == nullptr) {
       return Error{ErrorCode::kUnsupported, fmt::format("{} is not an ELF file", path), ""};
@@ -304,12 +304,32 @@ class DwarfFile {
     const void* id = nullptr;
     const ssize_t id_bytes = dwelf_elf_gnu_build_id(elf, &id);
     if (id_bytes > 0) build_id = hex({static_cast<const unsigned char*>(id), static_cast<std::size_t>(id_bytes)});
+    hide_unneeded_sections();
     dwarf = dwarf_begin_elf(elf, DWARF_C_READ, nullptr);
     if (dwarf == nullptr) {
       return Error{ErrorCode::kNotFound, fmt::format("{} has no usable DWARF: {}", path, dwarf_errmsg(-1)),
                    "Install the package's debug symbols, or give the separate debug file."};
     }
     return std::monostate{};
+  }
+
+  // libdw decompresses every section that DWARF can have, and that is most of the time that opening takes. In this private
+  // view those that say nothing of types become empty.
+  void hide_unneeded_sections() {
+    constexpr std::string_view kUnneeded[] = {".debug_line",     ".debug_loc",      ".debug_loclists", ".debug_ranges",
+                                              ".debug_rnglists", ".debug_aranges",  ".debug_macro",    ".debug_macinfo",
+                                              ".debug_frame",    ".debug_pubnames", ".debug_pubtypes", ".debug_names"};
+    std::size_t names = 0;
+    if (elf_getshdrstrndx(elf, &names) != 0) return;
+    Elf_Scn* section = nullptr;
+    while ((section = elf_nextscn(elf, section)) != nullptr) {
+      GElf_Shdr header;
+      if (gelf_getshdr(section, &header) == nullptr) continue;
+      const char* name = elf_strptr(elf, names, header.sh_name);
+      if (name == nullptr || std::find(std::begin(kUnneeded), std::end(kUnneeded), name) == std::end(kUnneeded)) continue;
+      header.sh_type = SHT_NOBITS;
+      gelf_update_shdr(section, &header);
+    }
   }
 
   static std::string hex(std::span<const unsigned char> bytes) {
@@ -354,7 +374,8 @@ struct DwarfLayout::Impl {
   }
 
   void open_alt(const std::string& path, const std::string& debug_root);
-  void index(Dwarf* dwarf);
+  void index(Dwarf* dwarf, std::string_view unit);
+  bool found_any() const;
   void index_unit(Dwarf_Die unit_die);
   bool want_declared_tags();
   const Dwarf_Die* find(std::string_view type) const;
@@ -386,7 +407,12 @@ void DwarfLayout::Impl::open_alt(const std::string& path, const std::string& deb
   }
 }
 
-void DwarfLayout::Impl::index(Dwarf* dwarf) {
+bool DwarfLayout::Impl::found_any() const {
+  const auto defined = [](const auto& entry) { return entry.second.definition.has_value(); };
+  return std::any_of(typedefs.begin(), typedefs.end(), defined) || std::any_of(tags.begin(), tags.end(), defined);
+}
+
+void DwarfLayout::Impl::index(Dwarf* dwarf, std::string_view unit) {
   Dwarf_CU* cu = nullptr;
   Dwarf_CU* next = nullptr;
   Dwarf_Die unit_die;
@@ -395,7 +421,10 @@ void DwarfLayout::Impl::index(Dwarf* dwarf) {
   while (dwarf_get_units(dwarf, cu, &next, nullptr, nullptr, &unit_die, nullptr) == 0 && visits < kMaxIndexVisits) {
     if (next == cu) return;
     cu = next;
-    index_unit(unit_die);
+    const std::string_view name = unit.empty() ? std::string_view() : name_of(source, &unit_die);
+    if (unit.empty() || name == unit || (name.ends_with(unit) && name[name.size() - unit.size() - 1] == '/')) {
+      index_unit(unit_die);
+    }
   }
 }
 
@@ -448,7 +477,7 @@ DwarfLayout& DwarfLayout::operator=(DwarfLayout&&) noexcept = default;
 DwarfLayout::~DwarfLayout() = default;
 
 Result<DwarfLayout> DwarfLayout::open(const std::string& path, std::span<const std::string_view> types,
-                                      const std::string& debug_root) {
+                                      const std::string& debug_root, std::string_view unit) {
   auto impl = std::make_unique<Impl>();
   if (Status opened = impl->file.open(path); !opened.ok()) return opened.error();
   impl->open_alt(path, debug_root);
@@ -458,11 +487,15 @@ Result<DwarfLayout> DwarfLayout::open(const std::string& path, std::span<const s
       impl->tags.try_emplace(name);
     }
   }
+  if (!unit.empty()) {
+    impl->index(impl->file.dwarf, unit);
+    if (impl->found_any()) return DwarfLayout(std::move(impl));
+  }
   // A second time only if some typedef's structure is defined in another unit than every typedef of it.
   int passes = 0;
   do {
-    impl->index(impl->file.dwarf);
-    if (impl->source.has_alt) impl->index(impl->alt.dwarf);
+    impl->index(impl->file.dwarf, {});
+    if (impl->source.has_alt) impl->index(impl->alt.dwarf, {});
   } while (++passes < 2 && impl->want_declared_tags());
   return DwarfLayout(std::move(impl));
 }

@@ -16,11 +16,17 @@ namespace {
 // sizeof(malloc_chunk) bytes (mtrim, glibc 2.36; the same from 2.8 to 2.44).
 class TrimForecast {
  public:
-  TrimForecast(const Heap& heap, Reader& reader)
-      : reader_(reader), page_bytes_(heap.page_bytes), links_bytes_(heap.layout.malloc_chunk.size_bytes) {}
+  enum class Tcaches : std::uint8_t { kAsTheyAre, kEmptied };
+
+  // The second kind only counts: it does not look which pages hold zeros.
+  TrimForecast(const Heap& heap, Reader& reader, Tcaches tcaches)
+      : reader_(reader),
+        page_bytes_(heap.page_bytes),
+        links_bytes_(heap.layout.malloc_chunk.size_bytes),
+        emptied_(tcaches == Tcaches::kEmptied) {}
 
   void see(const Chunk& chunk) {
-    if (chunk.state == ChunkState::kInUse || chunk.state == ChunkState::kTcache) {
+    if (chunk.state == ChunkState::kInUse || (chunk.state == ChunkState::kTcache && !emptied_)) {
       close();
     } else if (chunk.state != ChunkState::kTop) {
       if (run_bytes_ == 0) run_start_ = chunk.address;
@@ -43,6 +49,7 @@ class TrimForecast {
 
   // Pages that go back; returns their bytes.
   std::uint64_t release(AddrRange pages) {
+    if (emptied_) return pages.size_bytes();
     for (Addr page = pages.start; page < pages.end; page += page_bytes_) {
       if (!reads_as_zeros(page)) nonzero_bytes_ += page_bytes_;
     }
@@ -60,6 +67,7 @@ class TrimForecast {
   Reader& reader_;
   std::uint64_t page_bytes_;
   std::uint64_t links_bytes_;
+  bool emptied_;
   Addr run_start_ = 0;
   std::uint64_t run_bytes_ = 0;
   std::uint64_t released_bytes_ = 0;
@@ -84,14 +92,20 @@ struct RegionCount {
 RegionCount count_region(const Snapshot& snapshot, const Heap& heap, const Region& region) {
   RegionCount out;
   Reader reader(snapshot.space);
-  TrimForecast forecast(heap, reader);
+  TrimForecast forecast(heap, reader, TrimForecast::Tcaches::kAsTheyAre);
+  TrimForecast emptied(heap, reader, TrimForecast::Tcaches::kEmptied);
   std::uint64_t before_top = 0;
+  std::uint64_t emptied_before_top = 0;
   std::uint64_t visited_bytes = 0;
   const RegionWalk walk = for_each_chunk(heap, reader, region, out.findings, [&](const Chunk& chunk) {
     out.totals.of(chunk.state).add(chunk.size_bytes);
     visited_bytes += chunk.size_bytes;
-    if (chunk.state == ChunkState::kTop) before_top = forecast.run_before_top();
+    if (chunk.state == ChunkState::kTop) {
+      before_top = forecast.run_before_top();
+      emptied_before_top = emptied.run_before_top();
+    }
     forecast.see(chunk);
+    emptied.see(chunk);
   });
   out.totals.overhead_bytes = region.overhead_bytes + walk.fencepost_bytes + walk.foreign_bytes;
   out.totals.lost_bytes = walk.lost_bytes;
@@ -99,10 +113,13 @@ RegionCount count_region(const Snapshot& snapshot, const Heap& heap, const Regio
     const std::uint64_t top_bytes = region.range.end - heap.arenas[region.arena].top;
     const std::uint64_t released = top_release(snapshot, heap, region, top_bytes + before_top);
     out.totals.trim_top_bytes = forecast.release({region.range.end - released, region.range.end});
+    out.totals.held_back_bytes = top_release(snapshot, heap, region, top_bytes + emptied_before_top);
   } else {
     forecast.close();
+    emptied.close();
   }
   out.totals.trim_chunks_bytes = forecast.released_bytes();
+  out.totals.held_back_bytes += emptied.released_bytes() - out.totals.trim_bytes();
   out.totals.trim_nonzero_bytes = forecast.nonzero_bytes();
   const std::uint64_t walked = visited_bytes + walk.fencepost_bytes + walk.foreign_bytes + walk.lost_bytes;
   if (walked != region.range.size_bytes()) {

@@ -19,6 +19,7 @@ ArenaTotals& ArenaTotals::operator+=(const ArenaTotals& other) {
   trim_chunks_bytes += other.trim_chunks_bytes;
   trim_top_bytes += other.trim_top_bytes;
   trim_nonzero_bytes += other.trim_nonzero_bytes;
+  held_back_bytes += other.held_back_bytes;
   return *this;
 }
 
@@ -28,6 +29,23 @@ const Region* Heap::region_at(Addr address) const {
   if (after == regions.begin()) return nullptr;
   const Region& region = *--after;
   return region.range.contains(address) ? &region : nullptr;
+}
+
+// Before 2.23 only the threads themselves say whether an arena has any.
+Heap::Confined Heap::confined() const {
+  Confined sum;
+  const bool counted = layout.malloc_state.attached_threads.present();
+  for (const Arena& arena : arenas) {
+    if (arena.is_main || arena.system_bytes == 0) continue;
+    const std::uint64_t free = arena.totals.free().bytes - arena.totals.of(ChunkState::kTcache).bytes;
+    const bool idle = counted ? arena.attached_threads == 0 : thread_arenas_known && arena.threads.empty();
+    sum.free_bytes += free;
+    ++sum.arenas;
+    if (!idle) continue;
+    sum.idle_bytes += free;
+    ++sum.idle_arenas;
+  }
+  return sum;
 }
 
 CountBytes Heap::mmapped_total() const {

@@ -51,6 +51,9 @@ struct ArenaTotals {
   // Of both, the pages that hold anything but zeros. Pages that were never touched, or not since an earlier trim, read
   // as zeros and cost nothing now, so this is the better forecast of the drop in resident memory.
   std::uint64_t trim_nonzero_bytes = 0;
+  // By how much trim_bytes() would grow if the tcaches were emptied first: what their chunks hold back. Fastbins hold
+  // nothing back, since malloc_trim consolidates them.
+  std::uint64_t held_back_bytes = 0;
 
   CountBytes& of(ChunkState state) { return by_state[static_cast<std::size_t>(state)]; }
   const CountBytes& of(ChunkState state) const { return by_state[static_cast<std::size_t>(state)]; }
@@ -70,6 +73,7 @@ struct Arena {
   std::uint64_t system_bytes = 0;      // system_mem
   std::uint64_t max_system_bytes = 0;  // max_system_mem
   std::uint64_t attached_threads = 0;  // 0: on the free list, or before 2.23
+  std::vector<std::int32_t> threads;   // that allocate from it (thread_arena); see Heap::thread_arenas_known
   std::vector<AddrRange> heaps;  // mapped and usable: main: its regions; else each heap_info with its `size` bytes
   ArenaTotals totals;            // zero until count_chunks()
 };
@@ -120,11 +124,12 @@ constexpr ChunkState listed_state(ListedChunk listed) {
 }
 
 struct Heap {
-  std::string located_by;           // "symbol", "structure" or "code"
+  std::string located_by;           // "symbol", "structure", "relocation" or "code"
   std::vector<std::string> agreed;  // the other methods that found the same
   std::string module_path;          // that holds main_arena
   std::string libc_version;         // as the library's banner says, "2.36"; empty where it could not be read
   std::string layout_version;       // of the tables with the shapes found: "2.36"; "2.35 to 2.41"; "mixed"
+  std::string layout_source;        // "table", or "DWARF of build-id ..."
   GlibcLayout layout;
   GlibcTraits traits;
   std::uint64_t page_bytes = 4096;
@@ -134,8 +139,19 @@ struct Heap {
   std::vector<Arena> arenas;
   std::vector<Region> regions;
   std::vector<Tcache> tcaches;
+  bool thread_arenas_known = false;   // of every thread, so that an arena that lists none is used by none
   std::vector<MmappedChunk> mmapped;  // sorted; empty until find_mmapped()
   std::vector<ListedChunk> free_listed;
+
+  // What the free memory would be to other threads if there were but one arena (MALLOC_ARENA_MAX=1).
+  struct Confined {
+    std::uint64_t free_bytes = 0;  // free in thread arenas (top included, tcaches not): only their own threads get it
+    std::uint64_t idle_bytes = 0;  // of which in arenas without threads: nobody gets it until a new thread is started
+    std::uint64_t arenas = 0;      // thread arenas that have memory
+    std::uint64_t idle_arenas = 0;
+  };
+  // REQUIRES: count_chunks() was called.
+  Confined confined() const;
 
   // The region that holds `address`, or null.
   const Region* region_at(Addr address) const;

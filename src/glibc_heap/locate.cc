@@ -116,6 +116,37 @@ bool same_shapes(const GlibcLayout& table, const Heap& heap) {
   return heap.tcaches.empty() || table.tcache_perthread_struct == seen.tcache_perthread_struct;
 }
 
+// The debug file of the exact build, if it is at hand.
+void read_debug_file(Target& target) {
+  if (target.module == nullptr || target.module->debug_file.empty()) return;
+  target.debug_file_layout = layout_of_debug_file(target.module->debug_file, target.module->build_id_hex());
+  if (!target.debug_file_layout) {
+    target.findings.note("glibc-debug-file-unused", Room::kGlibcHeap, target.module->range.start,
+                         target.module->debug_file + " is not used: it does not say what the build's structures are");
+  }
+}
+
+std::vector<GlibcLayout> likely_layouts(const Target& target) {
+  std::vector<GlibcLayout> out;
+  if (target.debug_file_layout) out.push_back(*target.debug_file_layout);
+  if (const GlibcTable* named = glibc_table(target.banner_version)) out.push_back(named->layout);
+  const std::span<const GlibcTable> tables = glibc_tables();
+  for (auto table = tables.rbegin(); table != tables.rend(); ++table) out.push_back(table->layout);
+  return out;
+}
+
+// Where the layout came from. DWARF of the exact build that the target's structures contradict is not believed.
+void name_source(Target& target, Heap& heap) {
+  heap.layout_source = "table";
+  if (!target.debug_file_layout) return;
+  if (same_shapes(*target.debug_file_layout, heap)) {
+    heap.layout_source = "DWARF of build-id " + target.module->build_id_hex();
+  } else {
+    target.findings.note("glibc-layout-disagree", Room::kGlibcHeap, heap.arenas[0].address,
+                         fmt::format("the structures are not as {} says", target.module->debug_file));
+  }
+}
+
 // Names the table that has the shapes found in the target: that of the banner's version if it has them, else the range
 // of those that do. A backport can make a mixture that no table has.
 void name_layout(Target& target, Heap& heap) {
@@ -129,29 +160,28 @@ void name_layout(Target& target, Heap& heap) {
       newest = &table;
     }
   }
+  name_source(target, heap);
   if (newest == nullptr) {
     heap.layout_version = "mixed";
+    if (heap.layout_source != "table") return;  // known exactly, if no release's
     target.findings.note("glibc-layout-mixed", Room::kGlibcHeap, heap.arenas[0].address,
                          "the structures are a mixture that no known release has, as a backport makes");
     return;
   }
   heap.layout_version = newest->version;
   if (oldest != newest) heap.layout_version = fmt::format("{} to {}", oldest->version, newest->version);
-  if (heap.par.address != 0) heap.layout.malloc_par = newest->layout.malloc_par;
+  if (heap.par.address != 0 && heap.layout_source == "table") heap.layout.malloc_par = newest->layout.malloc_par;
 }
 
-// Starts from a whole table that has the malloc_state that was found; what was not identified by itself keeps its
+// Starts from a whole layout that has the malloc_state that was found; what was not identified by itself keeps its
 // shape.
 void adopt_table(Target& target, Heap& heap) {
   const auto state = heap.layout.malloc_state;
-  const GlibcTable* adopted = glibc_table(target.banner_version);
-  if (adopted == nullptr || adopted->layout.malloc_state != state) {
-    adopted = nullptr;
-    for (const GlibcTable& table : glibc_tables()) {
-      if (table.layout.malloc_state == state) adopted = &table;
-    }
+  for (const GlibcLayout& layout : target.layouts) {
+    if (layout.malloc_state != state) continue;
+    heap.layout = layout;
+    break;
   }
-  if (adopted != nullptr) heap.layout = adopted->layout;
   heap.layout.malloc_par = {};
   heap.traits = traits_of(heap.layout);
 }
@@ -177,6 +207,9 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
     target.writable = small_writable(snapshot);
   }
 
+  read_debug_file(target);
+  target.layouts = likely_layouts(target);
+
   Heap heap;
   heap.module_path = target.module != nullptr ? target.module->path : "";
   heap.libc_version = target.banner_version;
@@ -194,6 +227,7 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
   heap.traits.heap_max_bytes = heap_max_bytes(heap.layout, heap.par.huge_page_bytes);
   find_arenas(target, heap);
   find_tcaches(target, heap);
+  find_thread_arenas(target, heap);
   find_free_lists(target, heap);
   name_layout(target, heap);
   if (!search.other_allocator.empty() && heap.regions.empty() && heap.par.n_mmaps == 0) {

@@ -1,8 +1,10 @@
 // Finds glibc's malloc in a Snapshot.
 //
-// main_arena is looked for by symbol, by structure (in the writable data of libc, or of a static program) and by code
-// (malloc_trim); what finds it is checked against the ring of arenas, tops and bins before it is believed. Nothing here
-// needs the libc file: structure works on the core alone.
+// main_arena is looked for by symbol, by structure (in the writable data of libc, or of a static program), by relocation
+// (of the libc file) and by code (malloc_trim); what finds it is checked against the ring of arenas, tops and bins before
+// it is believed. Nothing here needs the libc file: structure works on the core alone. Layouts come from DWARF of the
+// exact build where its debug file is on this machine, else from the tables; either is believed only if the target's
+// structures bear it out.
 //
 // Does not: walk chunks, except where damage forces it to; keep the Snapshot.
 //
@@ -11,7 +13,8 @@
 //   top-out-of-heap, thread-memory-missing, tcache-loop, tcache-bad-link, tcache-bad-entry, tcache-count-mismatch,
 //   fastbin-loop, fastbin-bad-link, fastbin-bad-entry, bin-list-broken, mmapped-mismatch
 // and notes:
-//   main-arena-disagree, malloc-par-disagree, malloc-par-not-found, glibc-layout-mixed
+//   main-arena-disagree, malloc-par-disagree, malloc-par-not-found, glibc-layout-mixed,
+//   glibc-layout-disagree, glibc-debug-file-unused, attached-threads-mismatch
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// main_arena and mp_: by symbol, by structure, by code.
+// main_arena and mp_: by symbol, by structure, by relocation, by code.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,17 +28,13 @@ struct Candidate {
       0;  // arenas that follow it in the ring: of two shapes at one place, only the right one leads on
 };
 
-// The different shapes of one structure over all tables: that of the banner's version first, then the newest first.
+// The different shapes of one structure, the likeliest first.
 template <typename Layout>
-std::vector<Layout> shapes(Layout GlibcLayout::*member, const std::string& banner_version) {
+std::vector<Layout> shapes(Layout GlibcLayout::*member, const Target& target) {
   std::vector<Layout> out;
-  const auto add = [&](const GlibcTable& table) {
-    const Layout& layout = table.layout.*member;
-    if (std::find(out.begin(), out.end(), layout) == out.end()) out.push_back(layout);
-  };
-  if (const GlibcTable* named = glibc_table(banner_version)) add(*named);
-  const std::span<const GlibcTable> tables = glibc_tables();
-  for (auto table = tables.rbegin(); table != tables.rend(); ++table) add(*table);
+  for (const GlibcLayout& layout : target.layouts) {
+    if (std::find(out.begin(), out.end(), layout.*member) == out.end()) out.push_back(layout.*member);
+  }
   return out;
 }
 
@@ -122,7 +118,7 @@ bool better(const Candidate& a, const Candidate& b) {
 // The best reading of an address that a symbol or code gave.
 Candidate judge_address(Target& target, Addr address) {
   Candidate best;
-  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state, target.banner_version)) {
+  for (const StateLayout& layout : shapes(&GlibcLayout::malloc_state, target)) {
     const Candidate seen = judge(target.reader, layout, address);
     if (seen.evidence != Evidence::kNone && better(seen, best)) best = seen;
   }
@@ -151,7 +147,7 @@ void for_each_word(Reader& reader, const std::vector<AddrRange>& ranges, Visitor
 // arena in use, the `next` of one that was never used.
 std::vector<Candidate> by_structure(Target& target) {
   std::vector<Candidate> found;
-  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state, target.banner_version);
+  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state, target);
   const auto consider = [&](const Candidate& seen) {
     if (seen.evidence == Evidence::kNone) return;
     if (!found.empty() && better(found.front(), seen)) return;
@@ -170,12 +166,42 @@ std::vector<Candidate> by_structure(Target& target) {
   return found;
 }
 
-const Candidate& preferred(const std::vector<Candidate>& found, const std::string& banner_version) {
-  const GlibcTable* table = glibc_table(banner_version);
+const Candidate& preferred(const std::vector<Candidate>& found, const Target& target) {
   for (const Candidate& candidate : found) {
-    if (table != nullptr && candidate.layout == table->layout.malloc_state) return candidate;
+    if (candidate.layout == target.layouts.front().malloc_state) return candidate;
   }
   return found.front();
+}
+
+// Whether the library's file holds there what the linker leaves of a main_arena: zeros but for `next`, and one thread
+// attached.
+bool pristine(const Module& module, const StateLayout& layout, Addr arena) {
+  const std::span<const std::byte> bytes = module.initial_bytes(arena, layout.size_bytes);
+  if (bytes.size() < layout.size_bytes) return false;
+  for (std::uint32_t offset = 0; offset + 8 <= layout.size_bytes; offset += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + offset, sizeof word);
+    const bool attached = layout.attached_threads.present() && offset == layout.attached_threads.offset;
+    if (offset != layout.next.offset && word != (attached ? 1U : 0U)) return false;
+  }
+  return true;
+}
+
+// The one place that a relocation makes point `next` to its own structure, the rest of which is pristine in the file.
+std::optional<Addr> by_relocation(Target& target) {
+  if (target.module == nullptr) return std::nullopt;
+  const std::vector<StateLayout> layouts = shapes(&GlibcLayout::malloc_state, target);
+  std::optional<Addr> found;
+  for (const RelativeRelocation& relocation : target.module->relative_relocations()) {
+    const bool fits = std::any_of(layouts.begin(), layouts.end(), [&](const StateLayout& layout) {
+      return relocation.place - relocation.value == layout.next.offset && target.in_writable(relocation.value) &&
+             pristine(*target.module, layout, relocation.value);
+    });
+    if (!fits) continue;
+    if (found && *found != relocation.value) return std::nullopt;  // two of them prove nothing
+    found = relocation.value;
+  }
+  return found;
 }
 
 std::optional<Addr> by_code(Target& target) {
@@ -219,7 +245,7 @@ struct ParCandidate {
 ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
   ParCandidate best;
   best.score = sbrk_base ? 1 : 2;  // to be exceeded; the oldest have three values that are rarely changed
-  const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par, target.banner_version);
+  const std::vector<ParLayout> layouts = shapes(&GlibcLayout::malloc_par, target);
   Reader probe(target.reader.space());
   for_each_word(target.reader, target.writable, [&](Addr address, std::uint64_t value) {
     if (sbrk_base && value != *sbrk_base) return;
@@ -234,7 +260,7 @@ ParCandidate par_by_structure(Target& target, std::optional<Addr> sbrk_base) {
 
 ParCandidate par_by_address(Target& target, Addr address) {
   ParCandidate best;
-  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par, target.banner_version)) {
+  for (const ParLayout& layout : shapes(&GlibcLayout::malloc_par, target)) {
     const int score = score_par(target.reader, layout, address);
     if (score > best.score) best = {address, layout, score};
   }
@@ -255,9 +281,10 @@ bool locate_main_arena(Target& target, Heap& heap) {
     }
   }
   const std::vector<Candidate> structural = by_structure(target);
-  // Of several readings equally good (a damaged ring says nothing of where the structure begins) the banner's version
+  // Of several readings equally good (a damaged ring says nothing of where the structure begins) the likeliest layout
   // decides.
-  if (!structural.empty()) methods.push_back({"structure", preferred(structural, target.banner_version)});
+  if (!structural.empty()) methods.push_back({"structure", preferred(structural, target)});
+  if (const auto address = by_relocation(target)) methods.push_back({"relocation", judge_address(target, *address)});
   if (const auto address = by_code(target)) methods.push_back({"code", judge_address(target, *address)});
 
   const Method* best = nullptr;

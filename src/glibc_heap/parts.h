@@ -28,7 +28,10 @@ struct Target {
   Findings& findings;
   const Module* module = nullptr;   // libc, or the static program; null if neither is known
   std::vector<AddrRange> writable;  // its writable data, .bss included
-  std::string banner_version;       // "2.36"; empty if unknown
+  std::string banner_version = {};  // "2.36"; empty if unknown
+  std::optional<GlibcLayout> debug_file_layout = {};  // what DWARF of the exact build says
+  std::vector<GlibcLayout> layouts = {};  // all that may be the target's, the likeliest first: DWARF's, the banner's, then
+                                          // the tables from the newest on
 
   bool in_writable(Addr address) const;
   void damage(std::string_view code, Addr address, std::string detail) {
@@ -47,6 +50,12 @@ void find_arenas(Target& target, Heap& heap);
 
 // tcaches.cc. Fills heap.tcaches, layout.tcache_perthread_struct, traits.tcache. REQUIRES: the regions are known.
 void find_tcaches(Target& target, Heap& heap);
+
+// thread_arenas.cc. Fills Arena::threads, heap.thread_arenas_known. REQUIRES: the regions are known.
+void find_thread_arenas(Target& target, Heap& heap);
+// Values in libc's data that may be offsets from the thread pointer: its resolved R_X86_64_TPOFF64 entries are among
+// them. Sorted.
+std::vector<std::int64_t> got_offsets(Target& target);
 
 // free_lists.cc. Fills heap.free_listed, Tcache::chunks, traits.links. REQUIRES: the tcaches are known.
 void find_free_lists(Target& target, Heap& heap);

@@ -109,8 +109,8 @@ void RegionFinder::add_unlinked() {
 void RegionFinder::detect_heap_info() {
   if (heap_.arenas.size() < 2) return;
   const Addr arena = heap_.arenas[1].address;
-  for (const GlibcTable& table : glibc_tables()) {
-    const auto& layout = table.layout._heap_info;
+  for (const GlibcLayout& known : target_.layouts) {
+    const auto& layout = known._heap_info;
     if (reader().load<Addr>(arena - layout.size_bytes + layout.ar_ptr.offset) != arena) continue;
     if (!is_aligned(arena - layout.size_bytes, 4096)) continue;
     heap_.layout._heap_info = layout;

@@ -13,7 +13,6 @@ namespace {
 
 using TcacheLayout = decltype(GlibcLayout::tcache_perthread_struct);
 
-constexpr std::uint64_t kTlsReachBytes = std::uint64_t{1} << 20;  // static TLS lies this close below the thread pointer
 constexpr std::uint64_t kRawTlsBytes = 16384;                     // as far as is searched without the GOT's help
 
 // Whether a chunk of this size may hold the struct: 0x250, 0x290 or 0x300 as malloc rounds it, and one alignment step
@@ -26,8 +25,8 @@ bool may_hold(std::uint64_t chunk_bytes, const TcacheLayout& layout) {
 class TcacheFinder {
  public:
   TcacheFinder(Target& target, Heap& heap) : target_(target), heap_(heap) {
-    for (const GlibcTable& table : glibc_tables()) {
-      const TcacheLayout& layout = table.layout.tcache_perthread_struct;
+    for (const GlibcLayout& target_layout : target.layouts) {
+      const TcacheLayout& layout = target_layout.tcache_perthread_struct;
       if (layout.size_bytes == 0) continue;
       const bool known = std::any_of(layouts_.begin(), layouts_.end(), [&](const auto& l) { return l == layout; });
       if (!known) layouts_.push_back(layout);
@@ -39,7 +38,6 @@ class TcacheFinder {
   Reader& reader() { return target_.reader; }
 
   const TcacheLayout* tcache_layout_at(Addr address);
-  std::vector<std::int64_t> got_offsets();
   std::vector<Addr> tcaches_at(std::int64_t offset, bool& contradicted);
   bool try_offsets(const std::vector<std::int64_t>& offsets, bool contents_too);
   bool thread_missing();
@@ -65,25 +63,6 @@ const TcacheLayout* TcacheFinder::tcache_layout_at(Addr address) {
     if (may_hold(word & ~kSizeFlags, layout) && (word & kIsMmapped) == 0) return &layout;
   }
   return nullptr;
-}
-
-// Values in libc's data that may be offsets from the thread pointer: its resolved R_X86_64_TPOFF64 entries are among
-// them. They lie in .got, which is writable or was made read-only after relocation.
-std::vector<std::int64_t> TcacheFinder::got_offsets() {
-  std::vector<std::int64_t> offsets;
-  if (target_.module == nullptr) return offsets;
-  constexpr std::uint64_t kRelroBytes = std::uint64_t{256} << 10;
-  for (const Mapping& mapping : target_.snapshot.mappings) {
-    const bool ours = mapping.path == target_.module->path && !mapping.executable;
-    if (!ours || (!mapping.writable && mapping.size_bytes() > kRelroBytes)) continue;
-    for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
-      const std::int64_t value = reader().load<std::int64_t>(at).value_or(0);
-      if (value < 0 && value >= -static_cast<std::int64_t>(kTlsReachBytes) && value % 8 == 0) offsets.push_back(value);
-    }
-  }
-  std::sort(offsets.begin(), offsets.end());
-  offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
-  return offsets;
 }
 
 // The tcache of each thread if its pointer lay at this offset; 0 where the thread has none (or its memory is not
@@ -128,7 +107,7 @@ bool TcacheFinder::try_offsets(const std::vector<std::int64_t>& offsets, bool co
 }
 
 void TcacheFinder::run() {
-  const std::vector<std::int64_t> got = got_offsets();
+  const std::vector<std::int64_t> got = got_offsets(target_);
   // A damaged tcache must not hide where all of them are; but that is only believed of the GOT's few offsets.
   bool found = try_offsets(got, true) || try_offsets(got, false);
   if (!found) {

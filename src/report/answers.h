@@ -32,6 +32,7 @@ std::string types_text(const TypeRows& types, const TextStyle& style);
 nlohmann::ordered_json pymalloc_json(const ObmallocUse& use);
 std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style);
 
+// Of malloc's other answers see malloc_answers.h.
 nlohmann::ordered_json malloc_json(const Heap& heap);
 std::string malloc_text(const Heap& heap, const TextStyle& style);
 

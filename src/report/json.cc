@@ -2,14 +2,11 @@
 
 #include "report/answers.h"
 #include "report/format.h"
+#include "report/json_parts.h"
 #include "report/version.h"
 
 namespace heapcore {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
 Json target_json(const Process& process) {
   const TargetInfo& info = process.snapshot.info;
@@ -44,24 +41,6 @@ Json findings_json(const Findings& findings, bool incomplete) {
     list.push_back(std::move(entry));
   }
   return list;
-}
-
-template <typename Counted>
-Json count_bytes(const Counted& value) {
-  return {{"count", value.count}, {"bytes", value.bytes}};
-}
-
-Json free_json(const ArenaTotals& totals) {
-  return {{"tcache", count_bytes(totals.of(ChunkState::kTcache))},
-          {"fast", count_bytes(totals.of(ChunkState::kFast))},
-          {"unsorted", count_bytes(totals.of(ChunkState::kUnsorted))},
-          {"small", count_bytes(totals.of(ChunkState::kSmall))},
-          {"large", count_bytes(totals.of(ChunkState::kLarge))}};
-}
-
-// What malloc_trim(0) would give back: of resident memory, and of mapped memory, whether it was ever touched or not.
-Json trim_json(const ArenaTotals& totals) {
-  return {{"releasable_bytes", totals.trim_nonzero_bytes}, {"releasable_mapped_bytes", totals.trim_bytes()}};
 }
 
 }  // namespace
@@ -129,44 +108,6 @@ Json pymalloc_json(const ObmallocUse& use) {
                      {"blocks_in_use", use.blocks_in_use}, {"bytes_in_use", use.bytes_in_use},
                      {"bytes_free", use.bytes_free},       {"bytes_overhead", use.bytes_overhead},
                      {"bytes_lost", use.bytes_lost}};
-  return answer;
-}
-
-Json malloc_json(const Heap& heap) {
-  Json answer;
-  answer["located_by"] = located_text(heap);
-  answer["layout"] = heap.layout_version;
-  answer["arenas"] = Json::array();
-  ArenaTotals all;
-  std::uint64_t system_bytes = 0;
-  for (const Arena& arena : heap.arenas) {
-    Json entry;
-    entry["address"] = address_text(arena.address);
-    entry["main"] = arena.is_main;
-    entry["heaps"] = arena.heaps.size();
-    entry["attached_threads"] = arena.attached_threads;
-    entry["system_bytes"] = arena.system_bytes;
-    entry["max_system_bytes"] = arena.max_system_bytes;
-    entry["top_bytes"] = arena.top_bytes;
-    entry["in_use"] = count_bytes(arena.totals.of(ChunkState::kInUse));
-    entry["free"] = free_json(arena.totals);
-    entry["overhead_bytes"] = arena.totals.overhead_bytes;
-    entry["lost_bytes"] = arena.totals.lost_bytes;
-    entry["trim"] = trim_json(arena.totals);
-    answer["arenas"].push_back(std::move(entry));
-    all += arena.totals;
-    system_bytes += arena.system_bytes;
-  }
-  answer["mmapped"] = count_bytes(heap.mmapped_total());
-  Json total;
-  total["system_bytes"] = system_bytes;
-  total["in_use"] = count_bytes(all.of(ChunkState::kInUse));
-  total["free"] = free_json(all);
-  total["top_bytes"] = all.of(ChunkState::kTop).bytes;
-  total["overhead_bytes"] = all.overhead_bytes;
-  total["lost_bytes"] = all.lost_bytes;
-  answer["total"] = std::move(total);
-  answer["trim"] = trim_json(all);
   return answer;
 }
 

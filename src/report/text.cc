@@ -4,16 +4,13 @@
 
 #include "report/answers.h"
 #include "report/format.h"
+#include "report/text_parts.h"
 #include "report/version.h"
 
 namespace heapcore {
 namespace {
 
 constexpr std::size_t kTextColumns = 100;
-
-std::string heading(const std::string& text, const TextStyle& style) {
-  return style.color ? "\n\x1b[1m" + text + "\x1b[0m\n" : "\n" + text + "\n";
-}
 
 std::string type_name(const TypeRow& row) {
   return row.module.empty() || row.module == "builtins" ? row.name : row.module + "." + row.name;
@@ -26,13 +23,6 @@ std::string row_name(const TypeRow& row, GroupBy by) {
     case GroupBy::kSize: return fmt::format("{} to {}", count_text(row.size_from), count_text(row.size_to));
   }
   return "";
-}
-
-// "12,345 (1.2 MiB)", or "-" of nothing.
-template <typename Counted>
-std::string amount(const Counted& value) {
-  if (value.count == 0) return "-";
-  return fmt::format("{} ({})", count_text(value.count), bytes_text(value.bytes));
 }
 
 std::string process_section(const Process& process) {
@@ -95,33 +85,9 @@ std::string obmalloc_line(const ObmallocUse& use) {
                      bytes_text(use.bytes_free_pools));
 }
 
-std::string malloc_line(const Heap& heap) {
-  ArenaTotals all;
-  std::uint64_t system_bytes = 0;
-  for (const Arena& arena : heap.arenas) {
-    all += arena.totals;
-    system_bytes += arena.system_bytes;
-  }
-  const CountBytes free = all.free();
-  return fmt::format("  malloc    {} arenas, {}: {} in use ({}), {} free; {} mmapped chunks, {}\n"
-                     "            malloc_trim(0) would return {}\n",
-                     count_text(heap.arenas.size()), bytes_text(system_bytes),
-                     bytes_text(all.of(ChunkState::kInUse).bytes), percent_text(all.of(ChunkState::kInUse).bytes, system_bytes),
-                     bytes_text(free.bytes), count_text(heap.mmapped.size()), bytes_text(heap.mmapped_total().bytes),
-                     bytes_text(all.trim_nonzero_bytes));
-}
-
 }  // namespace
 
 const char* heapcore_version() { return HEAPCORE_VERSION; }
-
-std::string libc_text(const Heap& heap) { return heap.libc_version.empty() ? "glibc" : "glibc " + heap.libc_version; }
-
-std::string located_text(const Heap& heap) {
-  std::string text = heap.located_by;
-  for (std::size_t i = 0; i < heap.agreed.size(); ++i) text += (i == 0 ? "; confirmed by " : ", ") + heap.agreed[i];
-  return text;
-}
 
 // Of each code the first few in full; findings are sorted by code.
 std::string warnings_text(const Findings& findings) {
@@ -223,42 +189,6 @@ std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   if (use.bytes_lost != 0) total.add({"lost", bytes_text(use.bytes_lost), percent_text(use.bytes_lost, use.bytes)});
   total.add({"total", bytes_text(use.bytes), percent_text(use.bytes, use.bytes)});
   return text + heading("Total", style) + total.text("  ");
-}
-
-std::string malloc_text(const Heap& heap, const TextStyle& style) {
-  std::string text = malloc_line(heap);
-  text += fmt::format("            {}, found by {}, layout of {}\n", libc_text(heap), located_text(heap), heap.layout_version);
-  TextTable table({{"arena", Align::kRight},
-                   {"", Align::kLeft},
-                   {"heaps", Align::kRight},
-                   {"system", Align::kRight},
-                   {"in use", Align::kRight},
-                   {"tcache", Align::kRight},
-                   {"fast", Align::kRight},
-                   {"unsorted", Align::kRight},
-                   {"small", Align::kRight},
-                   {"large", Align::kRight},
-                   {"top", Align::kRight},
-                   {"trim returns", Align::kRight}});
-  const auto add = [&](const std::string& name, const std::string& note, std::uint64_t heaps, std::uint64_t system_bytes,
-                       const ArenaTotals& totals) {
-    table.add({name, note, count_text(heaps), bytes_text(system_bytes), amount(totals.of(ChunkState::kInUse)),
-               amount(totals.of(ChunkState::kTcache)), amount(totals.of(ChunkState::kFast)),
-               amount(totals.of(ChunkState::kUnsorted)), amount(totals.of(ChunkState::kSmall)),
-               amount(totals.of(ChunkState::kLarge)), bytes_text(totals.of(ChunkState::kTop).bytes),
-               bytes_text(totals.trim_nonzero_bytes)});
-  };
-  ArenaTotals all;
-  std::uint64_t heaps = 0;
-  std::uint64_t system_bytes = 0;
-  for (const Arena& arena : heap.arenas) {
-    add(address_text(arena.address), arena.is_main ? "main" : "", arena.heaps.size(), arena.system_bytes, arena.totals);
-    all += arena.totals;
-    heaps += arena.heaps.size();
-    system_bytes += arena.system_bytes;
-  }
-  add("total", "", heaps, system_bytes, all);
-  return text + heading("Arenas", style) + table.text("  ");
 }
 
 std::string ledger_text(const Ledger& ledger, const TextStyle& style) {

@@ -18,7 +18,9 @@ inline constexpr const char* kReportLimits[] = {
 
 // "glibc 2.36".
 std::string libc_text(const Heap& heap);
-// "structure; symbol and code agree".
+// "structure; confirmed by relocation, code".
 std::string located_text(const Heap& heap);
+// "2.36 (table)", "2.36 (DWARF of build-id ...)".
+std::string layout_text(const Heap& heap);
 
 }  // namespace heapcore

@@ -4,7 +4,10 @@ namespace heapcore {
 namespace {
 
 constexpr GlibcTable kTables[] = {
+#include "glibc_heap/layouts/glibc_2_17.inc"
 #include "glibc_heap/layouts/glibc_2_23.inc"
+#include "glibc_heap/layouts/glibc_2_24.inc"
+#include "glibc_heap/layouts/glibc_2_26.inc"
 #include "glibc_heap/layouts/glibc_2_27.inc"
 #include "glibc_heap/layouts/glibc_2_31.inc"
 #include "glibc_heap/layouts/glibc_2_35.inc"
