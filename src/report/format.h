@@ -16,7 +16,8 @@ std::string count_text(std::uint64_t count);
 std::string percent_text(std::uint64_t part, std::uint64_t whole);
 // "0x7f3a10".
 std::string address_text(std::uint64_t address);
-// Text from the target made fit for a terminal: control characters become \xNN, so that a hostile name moves no cursor.
+// Text from the target made fit for a terminal: control characters and what is no UTF-8 become \xNN, so that a hostile
+// name moves no cursor.
 std::string printable(std::string_view text);
 
 // Breaks a line at spaces so that none is longer than `width` columns; what follows the first is indented. Words are not broken.
