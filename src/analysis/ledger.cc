@@ -102,8 +102,11 @@ class LedgerMaker {
 
   void label(const Mapping& mapping, Addr start, Addr end) {
     const std::uint64_t not_dumped = not_dumped_in(start, end);
-    if (mapping.is_file() || process_.snapshot.module_at(mapping.start) != nullptr) {
-      add(mapping.shared ? "shared file" : "file", mapping.path, end - start, not_dumped);
+    const Module* module = process_.snapshot.module_at(mapping.start);
+    if (mapping.is_file() || module != nullptr) {
+      // Between a module's own mappings lies its .bss, which has no path.
+      const std::string& path = mapping.path.empty() ? module->path : mapping.path;
+      add(mapping.shared ? "shared file" : "file", path, end - start, not_dumped);
       return;
     }
     if (mapping.shared) {
@@ -127,8 +130,8 @@ class LedgerMaker {
       add("malloc reserved", "not yet used part of thread arenas", end - start, not_dumped);
       return;
     }
-    if (const Module* module = module_before(mapping)) {
-      add("file", module->path, end - start, not_dumped);
+    if (const Module* before = module_before(mapping)) {
+      add("file", before->path, end - start, not_dumped);
       return;
     }
     add("anonymous", mapping.writable ? "" : "not writable", end - start, not_dumped);
