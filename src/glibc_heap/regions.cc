@@ -25,6 +25,7 @@ class RegionFinder {
     std::sort(heap_.regions.begin(), heap_.regions.end(),
               [](const Region& a, const Region& b) { return a.range.start < b.range.start; });
     drop_overlaps();
+    clamp_to_mapped();
     check_sums();
   }
 
@@ -46,6 +47,7 @@ class RegionFinder {
   void add_heaps(std::uint32_t index);
   bool add_heap(std::uint32_t index, Addr info, std::set<Addr>& seen);
   void drop_overlaps();
+  void clamp_to_mapped();
   void check_sums();
   Addr first_chunk(const Arena& arena, Addr info) const;
 
@@ -288,6 +290,29 @@ void RegionFinder::drop_overlaps() {
       return true;
     }
     end = region.range.end;
+    return false;
+  });
+}
+
+// Sizes come from the target. A region that its sizes let reach beyond what is mapped without a break ends there, so that no
+// walk is longer than the memory it is about.
+void RegionFinder::clamp_to_mapped() {
+  const std::vector<Mapping>& mappings = target_.snapshot.mappings;
+  std::erase_if(heap_.regions, [&](Region& region) {
+    const Addr start = region.mapped().start;
+    auto at = std::upper_bound(mappings.begin(), mappings.end(), start,
+                               [](Addr a, const Mapping& mapping) { return a < mapping.end; });
+    Addr mapped_end = start;
+    for (; at != mappings.end() && at->start <= mapped_end && mapped_end < region.range.end; ++at) mapped_end = at->end;
+    if (mapped_end >= region.range.end) return false;
+    target_.damage("region-not-mapped", start,
+                   fmt::format("an arena's sizes claim {} bytes from here on, of which {} are mapped",
+                               region.range.end - start, mapped_end - start));
+    if (mapped_end < region.range.start + kMinChunkBytes) return true;
+    region.range.end = align_down(mapped_end, kChunkAlignment);
+    Arena& arena = heap_.arenas[region.arena];
+    if (region.has_top && arena.top + kMinChunkBytes > region.range.end) region.has_top = false;
+    if (region.has_top) arena.top_bytes = region.range.end - arena.top;
     return false;
   });
 }
