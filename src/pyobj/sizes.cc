@@ -1,5 +1,4 @@
 // ObjectReader::size_of: the __sizeof__ of every type that has one of its own, as CPython 3.11 computes it.
-#include <cstdlib>
 #include <cstring>
 
 #include "pyobj/objects.h"
@@ -143,7 +142,8 @@ std::uint64_t ObjectReader::tuple_length(Addr tuple) {
 std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<const std::byte> bytes) {
   const TypeBrief& type = object.type;
   const auto ob_size = [&] {
-    return static_cast<std::uint64_t>(std::llabs(static_cast<std::int64_t>(word_of(bytes, layout_.PyVarObject.ob_size))));
+    const std::uint64_t value = word_of(bytes, layout_.PyVarObject.ob_size);
+    return value >> 63 != 0 ? -value : value;  // unsigned: the most negative value has no positive counterpart
   };
   std::uint64_t size = type.basicsize;
   switch (type.size_rule) {
