@@ -2,7 +2,7 @@
  *
  *   malloc_shapes MODE OUTPUT
  *
- * OUTPUT gets lines "key value" (mallinfo2, what the program put where), then malloc_info's XML. Everything that writing them needs is
+ * OUTPUT gets lines "key value" (mallinfo2, or mallinfo before glibc 2.33; what the program put where), then malloc_info's XML. Everything that writing them needs is
  * allocated beforehand, and malloc is not called again: the heap that is then dumped is the heap that was described. Ready is
  * said by the line "ready" on standard output; the process then sleeps until it is killed. SIGUSR1 makes it call malloc_trim(0)
  * and write its resident anonymous bytes before and after to OUTPUT.trim.
@@ -18,6 +18,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <sys/syscall.h>
+
+/* Not in every glibc that this may be linked with. */
+#pragma weak mallinfo2
 
 #ifndef MALLOC_SHAPES_THREADS
 #define MALLOC_SHAPES_THREADS 8
@@ -149,6 +154,79 @@ static void mode_many(void) {
   for (size_t i = 0; i < blocks; i += 4) free(block[i]);
 }
 
+/* Eight threads whose arenas take several heaps, of which little is touched. */
+static void *heaps_thread(void *argument) {
+  static __thread void *block[1500];
+  for (size_t i = 0; i < 1500; ++i) block[i] = malloc(100000 + 16 * (i % 50) + 16 * (uintptr_t)argument);
+  for (size_t i = 0; i < 1500; i += 3) free(block[i]);
+  pthread_barrier_wait(&made);
+  pthread_barrier_wait(&over);
+  return NULL;
+}
+
+static void start_threads(int count, void *(*function)(void *)) {
+  static pthread_t thread[8];
+  pthread_barrier_init(&made, NULL, (unsigned)count + 1);
+  pthread_barrier_init(&over, NULL, (unsigned)count + 1);
+  for (uintptr_t i = 0; i < (uintptr_t)count; ++i) pthread_create(&thread[i], NULL, function, (void *)i);
+  pthread_barrier_wait(&made);
+}
+
+static void mode_heaps(void) { start_threads(8, heaps_thread); }
+
+/* Known numbers of chunks into each thread's tcache: less than any glibc keeps of one size. */
+static struct {
+  long tid;
+  size_t count, bytes;
+} put[8];
+
+static void *tcache_thread(void *argument) {
+  uintptr_t index = (uintptr_t)argument;
+  put[index].tid = syscall(SYS_gettid);
+  for (size_t size = 200; size < 1000; size += 16 * (index + 1)) {
+    void *block[6];
+    size_t n = 1 + size / 16 % 6;
+    for (size_t i = 0; i < n; ++i) block[i] = malloc(size);
+    for (size_t i = 0; i < n; ++i) put[index].bytes += malloc_usable_size(block[i]) + 8;
+    for (size_t i = 0; i < n; ++i) free(block[i]);
+    put[index].count += n;
+  }
+  if (index == 7) return NULL; /* the main thread */
+  pthread_barrier_wait(&made);
+  pthread_barrier_wait(&over);
+  return NULL;
+}
+
+static void mode_tcache(void) {
+  start_threads(3, tcache_thread);
+  tcache_thread((void *)(uintptr_t)7);
+}
+
+/* A little of everything, for small cores. */
+static void *mixed_thread(void *argument) {
+  uint64_t state = 99991 + 977 * (uint64_t)(uintptr_t)argument;
+  churn(&state, 300, 1500);
+  return tcache_thread(argument);
+}
+
+static void mode_mixed(void) {
+  kept[kept_count++] = malloc(200 << 10);
+  kept[kept_count++] = memalign(16384, 150 << 10);
+  churn(&random_state, 800, 1200);
+  mode_small();
+  start_threads(2, mixed_thread);
+}
+
+/* Caught inside malloc, most likely: it never stops calling it. */
+static void *busy_thread(void *argument) {
+  uint64_t state = 31 + (uint64_t)(uintptr_t)argument;
+  pthread_barrier_wait(&made);
+  for (;;) churn(&state, 500, 3000);
+  return NULL;
+}
+
+static void mode_busy(void) { start_threads(4, busy_thread); }
+
 static void mode_split(void) {
   /* Another caller of sbrk in between. */
   for (int i = 0; i < 4; ++i) {
@@ -207,17 +285,34 @@ int main(int argc, char **argv) {
   else if (strcmp(mode, "blocked") == 0) mode_blocked();
   else if (strcmp(mode, "aligned") == 0) mode_aligned();
   else if (strcmp(mode, "many") == 0) mode_many();
+  else if (strcmp(mode, "heaps") == 0) mode_heaps();
+  else if (strcmp(mode, "tcache") == 0) mode_tcache();
+  else if (strcmp(mode, "mixed") == 0) mode_mixed();
+  else if (strcmp(mode, "busy") == 0) mode_busy();
   else return 2;
 
   malloc_info(0, stream);
   fflush(stream);
-  struct mallinfo2 info = mallinfo2();
+  struct mallinfo2 info;
+  if (mallinfo2) {
+    info = mallinfo2();
+  } else {
+    struct mallinfo old = mallinfo();
+    info = (struct mallinfo2){(unsigned)old.arena,   (unsigned)old.ordblks, (unsigned)old.smblks,   (unsigned)old.hblks,
+                              (unsigned)old.hblkhd,  (unsigned)old.usmblks, (unsigned)old.fsmblks,  (unsigned)old.uordblks,
+                              (unsigned)old.fordblks, (unsigned)old.keepcost};
+  }
   static char line[1024];
   int n = snprintf(line, sizeof line,
                    "arena %zu\nordblks %zu\nsmblks %zu\nhblks %zu\nhblkhd %zu\nfsmblks %zu\nuordblks %zu\nfordblks "
                    "%zu\nkeepcost %zu\n",
                    info.arena, info.ordblks, info.smblks, info.hblks, info.hblkhd, info.fsmblks, info.uordblks,
                    info.fordblks, info.keepcost);
+  for (size_t i = 0; i < 8; ++i) {
+    if (put[i].tid == 0) continue;
+    n += snprintf(line + n, sizeof line - (size_t)n, "tcache_count_%ld %zu\ntcache_bytes_%ld %zu\n", put[i].tid,
+                  put[i].count, put[i].tid, put[i].bytes);
+  }
   if (write(fd, line, (size_t)n) != n || write(fd, output, output_used) != (ssize_t)output_used) return 1;
   close(fd);
   if (write(1, "ready\n", 6) != 6) return 1;

@@ -6,20 +6,13 @@ import subprocess
 import unittest
 
 import harness
+import malloc_truth
 
 MODES = ("single", "small", "mmapped", "peak", "holes", "threads", "split")
 THREADS = 2
 TCACHE_COUNT = 7      # chunks that a tcache keeps of one size, until glibc 2.43
 FOREIGN_BYTES = {"split": 4 * 3 * 4096}  # four times two pages, and what aligns the break again
 SMALL_MODE_SIZES = 9  # different sizes that mode "small" frees many of
-
-
-def parse_output(path):
-    """mallinfo2 as numbers, and malloc_info parsed."""
-    with open(path) as file:
-        text = file.read()
-    lines, tag, rest = text.partition("<malloc")
-    return {k: int(v) for k, v in (line.split() for line in lines.splitlines())}, harness.parse_malloc_info(tag + rest)
 
 
 class MallocShapes(harness.TargetTest, unittest.TestCase):
@@ -48,7 +41,7 @@ class MallocShapes(harness.TargetTest, unittest.TestCase):
         if not harness.why_no_kernel_core():
             answers["kernel core"] = harness.heapcore("malloc", target.kernel_core(), "--json")
         target.stop()
-        info, malloc_info = parse_output(output)
+        info, malloc_info = malloc_truth.parse_output(output)
         shutil.rmtree(directory)  # its cores are large
         return info, malloc_info, answers
 
@@ -58,7 +51,7 @@ class MallocShapes(harness.TargetTest, unittest.TestCase):
             with self.subTest(label):
                 document = harness.check_contract(answer)
                 errors = harness.malloc_differences(malloc_info, document, FOREIGN_BYTES.get(mode, 0))
-                errors += mallinfo_differences(info, document)
+                errors += malloc_truth.mallinfo_differences(info, document)
                 self.assertEqual(errors, [], "\n  ".join([""] + errors))
                 if mode == "small":
                     tcache = document["arenas"][0]["free"]["tcache"]["count"]
@@ -67,25 +60,6 @@ class MallocShapes(harness.TargetTest, unittest.TestCase):
                 live = harness.check_contract(answers["live"])
                 for key in ("arenas", "mmapped", "total", "trim"):
                     self.assertEqual(document[key], live[key], key)
-
-
-def mallinfo_differences(info, document):
-    """mallinfo2 masks the flag bits: here the free bytes are exact."""
-    arenas = document["arenas"]
-    binned = [arena["free"][kind] for arena in arenas for kind in ("unsorted", "small", "large")]
-    fast = [arena["free"]["fast"] for arena in arenas]
-    top = sum(arena["top_bytes"] for arena in arenas)
-    actual = {
-        "arena": sum(arena["system_bytes"] for arena in arenas),
-        "ordblks": sum(b["count"] for b in binned) + len(arenas),  # a top for each arena
-        "smblks": sum(f["count"] for f in fast),
-        "fsmblks": sum(f["bytes"] for f in fast),
-        "fordblks": sum(b["bytes"] for b in binned + fast) + top,
-        "hblks": document["mmapped"]["count"],
-        "hblkhd": document["mmapped"]["bytes"],
-        "keepcost": next(arena["top_bytes"] for arena in arenas if arena["main"]),
-    }
-    return harness.differences({key: info[key] for key in actual}, actual)
 
 
 for name in MODES:
