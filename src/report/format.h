@@ -8,7 +8,7 @@
 
 namespace heapcore {
 
-// "1.50 GiB", "812 B": three significant figures, powers of 1024.
+// "1.50 GiB", "812 B": powers of 1024, three figures or all there are before the point.
 std::string bytes_text(std::uint64_t bytes);
 // "12,345,678".
 std::string count_text(std::uint64_t count);

@@ -24,15 +24,17 @@ std::uint64_t& Findings::counter(std::string_view code) {
 }
 
 void Findings::add(Finding finding) {
+  incomplete_ = incomplete_ || finding.incomplete;
   if (counter(finding.code)++ < kKeptPerCode) {
     kept_.push_back(std::move(finding));
     return;
   }
+  const auto place = [](const Finding& f) { return std::tie(f.address, f.detail); };
   Finding* highest = nullptr;
   for (Finding& kept : kept_) {
-    if (kept.code == finding.code && (highest == nullptr || kept.address > highest->address)) highest = &kept;
+    if (kept.code == finding.code && (highest == nullptr || place(kept) > place(*highest))) highest = &kept;
   }
-  if (highest != nullptr && finding.address < highest->address) *highest = std::move(finding);
+  if (highest != nullptr && place(finding) < place(*highest)) *highest = std::move(finding);
 }
 
 void Findings::sort() {
@@ -46,6 +48,7 @@ void Findings::note(std::string_view code, Room room, Addr address, std::string 
 }
 
 void Findings::merge(const Findings& other) {
+  incomplete_ = incomplete_ || other.incomplete_;
   for (const Finding& finding : other.kept_) add(finding);
   for (const Seen& entry : other.seen_) {
     const std::uint64_t kept = std::min(entry.times, kKeptPerCode);
@@ -58,10 +61,6 @@ std::uint64_t Findings::count(std::string_view code) const {
     if (entry.code == code) return entry.times;
   }
   return 0;
-}
-
-bool Findings::incomplete() const {
-  return std::any_of(kept_.begin(), kept_.end(), [](const Finding& f) { return f.incomplete; });
 }
 
 }  // namespace heapcore

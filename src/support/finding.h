@@ -41,7 +41,8 @@ class Findings {
   void sort();
   // How often the code was added, kept or not.
   std::uint64_t count(std::string_view code) const;
-  bool incomplete() const;
+  // Whether any was added for which parts are missing or damaged, kept or not.
+  bool incomplete() const { return incomplete_; }
 
  private:
   struct Seen {
@@ -52,6 +53,7 @@ class Findings {
   std::uint64_t& counter(std::string_view code);
 
   std::vector<Finding> kept_;
+  bool incomplete_ = false;
   std::vector<Seen> seen_;  // one entry a code; there are a few dozen codes in all
 };
 
