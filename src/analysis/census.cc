@@ -109,7 +109,7 @@ class CensusTaker {
   void sweep() {
     if (runtime_.arenas) {
       Reader reader(process_.snapshot.space);
-      arenas_ = read_arenas(reader, runtime_.traits, *runtime_.arenas, findings_);
+      arenas_ = read_arenas(reader, runtime_, findings_);
     }
     const Heap* heap = process_.heap();
     std::uint64_t total = arenas_.size() * runtime_.traits.arena_bytes;

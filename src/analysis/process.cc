@@ -12,7 +12,7 @@ std::vector<AddrRange> arena_ranges(const Process& process) {
   if (runtime == nullptr || !runtime->arenas) return ranges;
   Reader reader(process.snapshot.space);
   Findings reported_elsewhere;  // by whoever reads the arenas for their own sake
-  for (const PyArena& arena : read_arenas(reader, runtime->traits, *runtime->arenas, reported_elsewhere)) {
+  for (const PyArena& arena : read_arenas(reader, *runtime, reported_elsewhere)) {
     ranges.push_back({arena.address, arena.address + runtime->traits.arena_bytes});
   }
   return ranges;

@@ -52,8 +52,6 @@ class ObjectReader {
   TypeCache& types() { return cache_; }
 
  private:
-  // No count reaches this: it would take as many references, of 8 bytes each, as an address space holds.
-  static constexpr std::uint64_t kRefcntBound = std::uint64_t{1} << 40;
   // Below this a count is no address of any mapping.
   static constexpr std::uint64_t kLowestMapped = 1 << 16;
   // What an object may lack of its type's tp_basicsize: a last pointer.
@@ -67,6 +65,7 @@ class ObjectReader {
 
   bool recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block, ObjectView& object);
   bool is_object_address(std::uint64_t refcnt);
+  bool read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const;
   bool read_gc_head(std::span<const std::byte> head, ObjectView& object) const;
   std::uint64_t size_by_rule(const ObjectView& object, std::span<const std::byte> bytes);
   std::uint64_t str_size(const ObjectView& object, std::span<const std::byte> bytes) const;
@@ -77,6 +76,10 @@ class ObjectReader {
   std::uint64_t bytesio_buffer_size(Addr buffer);
   std::uint64_t struct_codes_size(Addr codes);
   std::uint64_t stgdict_size(const ObjectView& object, std::span<const std::byte> bytes);
+  template <typename Fields>
+  std::uint64_t ctypes_extra_size(const Fields& fields, std::span<const std::byte> bytes);
+  std::uint64_t ctypes_type_size(const ObjectView& object, std::span<const std::byte> bytes);
+  Addr frame_code(Addr frame);
   std::uint64_t element_extra_size(Addr extra);
   std::uint64_t tuple_length(Addr tuple);
 
@@ -92,10 +95,23 @@ class ObjectReader {
 inline bool ObjectReader::read_gc_head(std::span<const std::byte> head, ObjectView& object) const {
   const std::uint64_t next = word_at(head, layout_.PyGC_Head._gc_next.offset);
   const std::uint64_t prev = word_at(head, layout_.PyGC_Head._gc_prev.offset);
+  if (traits_.gc_head != GcHead::kTwoWords) {
+    object.gc_next = next;
+    return read_gc_refs(word_at(head, layout_.PyGC_Head.gc_refs.offset), next, prev, object);
+  }
   // _gc_next: bit 0 is set while collecting. _gc_prev: bit 0 finalized, bit 1 collecting; an untracked object keeps bit 0.
   object.gc_next = align_down(next, 4);
   object.tracked = object.gc_next != 0;
   return object.tracked ? is_aligned(object.gc_next, 8) && align_down(prev, 4) != 0 : align_down(prev, 4) == 0;
+}
+
+// To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a tracked one.
+inline bool ObjectReader::read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const {
+  const std::int64_t refs = static_cast<std::int64_t>(word) >> (traits_.gc_head == GcHead::kShiftedRefsWord ? 1 : 0);
+  object.tracked = refs != -2;
+  if (object.tracked) return refs >= -4 && next != 0 && prev != 0 && is_aligned(next, 8) && is_aligned(prev, 8);
+  object.gc_next = 0;
+  return true;
 }
 
 inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block,
@@ -103,8 +119,8 @@ inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::
   if (offset + layout_.PyObject.size_bytes > block.size()) return false;
   // The cheapest test first: where a block holds pointers or text, what stands for the count is out of all bounds, and the word
   // behind it need not be followed.
-  const std::uint64_t refcnt = word_at(block, offset + layout_.PyObject.ob_refcnt.offset);
-  if (refcnt - 1 >= kRefcntBound) return false;
+  const std::uint64_t refcnt = word_at(block, offset + layout_.PyObject.ob_refcnt.offset) & traits_.refcnt_mask;
+  if (refcnt - 1 >= traits_.refcnt_bound) return false;
   const TypeBrief& type = cache_.lookup(word_at(block, offset + layout_.PyObject.ob_type.offset));
   if (type.id == kNoType || type.header_bytes != offset) return false;
   // Some objects are shorter than their type's tp_basicsize, which is that of the longest kind: a compact ASCII str, and,
@@ -136,7 +152,9 @@ inline bool ObjectReader::recognise(Addr address, std::span<const std::byte> blo
 }
 
 inline std::uint64_t ObjectReader::size_of(const ObjectView& object, std::span<const std::byte> bytes) {
-  if (object.type.size_rule == SizeRule::kFixed) return std::uint64_t{object.type.basicsize} + object.type.header_bytes;
+  if (object.type.size_rule == SizeRule::kFixed) {
+    return std::uint64_t{object.type.basicsize} + object.type.inline_values_bytes + object.type.header_bytes;
+  }
   return size_by_rule(object, bytes);
 }
 

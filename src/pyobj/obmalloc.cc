@@ -50,6 +50,19 @@ std::uint32_t load_u32(std::span<const std::byte> bytes, const Field& field) {
   return load_at<std::uint32_t>(bytes, field.offset);
 }
 
+void sort_and_separate(std::vector<PyArena>& result, const PyTraits& traits, Findings& findings) {
+  std::sort(result.begin(), result.end(), [](const PyArena& a, const PyArena& b) { return a.address < b.address; });
+  // Two entries for one place would count its blocks twice.
+  for (std::size_t i = 1; i < result.size();) {
+    if (result[i].address - result[i - 1].address >= traits.arena_bytes) {
+      ++i;
+      continue;
+    }
+    findings.add({"obmalloc-arenas-overlap", Room::kPyobj, result[i].address, "two arena_objects claim the same memory"});
+    result.erase(result.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
 }  // namespace
 
 bool verify_arena_table(Reader& reader, const PyTraits& traits, const ArenaTable& table) {
@@ -131,16 +144,19 @@ std::vector<PyArena> read_arenas(Reader& reader, const PyTraits& traits, const A
     arena.ntotalpools = raw.ntotalpools;
     result.push_back(arena);
   }
-  std::sort(result.begin(), result.end(), [](const PyArena& a, const PyArena& b) { return a.address < b.address; });
-  // Two entries for one place would count its blocks twice.
-  for (std::size_t i = 1; i < result.size();) {
-    if (result[i].address - result[i - 1].address >= traits.arena_bytes) {
-      ++i;
-      continue;
-    }
-    findings.add({"obmalloc-arenas-overlap", Room::kPyobj, result[i].address, "two arena_objects claim the same memory"});
-    result.erase(result.begin() + static_cast<std::ptrdiff_t>(i));
+  sort_and_separate(result, traits, findings);
+  return result;
+}
+
+std::vector<PyArena> read_arenas(Reader& reader, const PyRuntime& runtime, Findings& findings) {
+  std::vector<PyArena> result;
+  if (!runtime.arenas) return result;
+  result = read_arenas(reader, runtime.traits, *runtime.arenas, findings);
+  for (const ArenaTable& table : runtime.more_arenas) {
+    const std::vector<PyArena> more = read_arenas(reader, runtime.traits, table, findings);
+    result.insert(result.end(), more.begin(), more.end());
   }
+  if (!runtime.more_arenas.empty()) sort_and_separate(result, runtime.traits, findings);
   return result;
 }
 
@@ -210,7 +226,7 @@ ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtim
   use.pool_bytes = traits.pool_bytes;
   use.located_by = runtime.arenas->located_by;
   std::map<std::uint32_t, PoolClass> classes;
-  for (const PyArena& arena : read_arenas(reader, traits, *runtime.arenas, findings)) {
+  for (const PyArena& arena : read_arenas(reader, runtime, findings)) {
     ArenaUse arena_use;
     arena_use.arena = arena;
     std::uint64_t lost_pools = 0;

@@ -61,6 +61,9 @@ std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr
 // The arenas in use, by address. Damaged entries are findings and left out.
 std::vector<PyArena> read_arenas(Reader& reader, const PyTraits& traits, const ArenaTable& table, Findings& findings);
 
+// Those of all of the runtime's tables, by address.
+std::vector<PyArena> read_arenas(Reader& reader, const PyRuntime& runtime, Findings& findings);
+
 // The header of the pool at `bytes` (one whole pool). False, with a finding, if it cannot be one of that arena's.
 bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& arena, const PyTraits& traits,
                PoolHeader& pool, Findings& findings);

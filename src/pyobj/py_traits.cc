@@ -2,35 +2,41 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
 
 namespace heapcore {
 namespace {
 
-const PyTable* table_named(const char* version) {
-  for (const PyTable& table : py_tables()) {
-    if (std::strcmp(table.version, version) == 0) return &table;
-  }
-  return nullptr;
-}
-
-// One row a minor version: which table holds for it, and how it behaves.
+// One row a minor version: how it behaves. Its layouts are the tables made from its patch releases.
 struct Row {
   unsigned major_version;
   unsigned minor_version;
-  const char* table;
   PyTraits traits;
 };
 
 const Row kRows[] = {
-    // 3.11.2 and 3.11.7 were compared field by field: one layout.
-    {3, 11, "3.11.7",
+    {3, 11,
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
-      .long_rep = LongRep::kObSize,
       .pre_header = PreHeader::kManagedDict,
-      .gc_head = GcHead::kTwoWords,
       .int_counts_one_digit = true}},
+    // Objects that live for ever have a count of 2^32 - 1.
+    {3, 12,
+     {.arena_bytes = 1 << 20,
+      .pool_bytes = 16 << 10,
+      .long_rep = LongRep::kLvTag,
+      .pre_header = PreHeader::kManagedDictOrWeakref,
+      .int_counts_one_digit = true,
+      .obmalloc_home = ObmallocHome::kInterpreter}},
+    {3, 13,
+     {.arena_bytes = 1 << 20,
+      .pool_bytes = 16 << 10,
+      .long_rep = LongRep::kLvTag,
+      .pre_header = PreHeader::kManagedDictOrWeakref,
+      .int_counts_one_digit = true,
+      .obmalloc_home = ObmallocHome::kInterpreterPointer}},
 };
 
 const Row* row_for(const PyVersion& version) {
@@ -38,6 +44,58 @@ const Row* row_for(const PyVersion& version) {
     if (row.major_version == version.major_version() && row.minor_version == version.minor_version()) return &row;
   }
   return nullptr;
+}
+
+// The patch number of a table "3.13.5" if it is of that minor version.
+std::optional<unsigned> patch_of(const char* table_version, const Row& row) {
+  const std::string prefix = fmt::format("{}.{}.", row.major_version, row.minor_version);
+  if (std::strncmp(table_version, prefix.c_str(), prefix.size()) != 0) return std::nullopt;
+  unsigned patch = 0;
+  const char* digits = table_version + prefix.size();
+  if (std::from_chars(digits, digits + std::strlen(digits), patch).ec != std::errc()) return std::nullopt;
+  return patch;
+}
+
+// Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's others.
+void fill_in(PyLayout& layout, const PyLayout& other) {
+#define HC_STRUCT(tag) \
+  if (layout.tag.size_bytes == 0) layout.tag = other.tag;
+#define HC_FIELD(name)
+#define HC_FIELD_AT(name, path)
+#define HC_END(tag)
+#include "pyobj/layouts/fields.def"
+#undef HC_STRUCT
+#undef HC_FIELD
+#undef HC_FIELD_AT
+#undef HC_END
+}
+
+struct PatchLayout {
+  unsigned patch = 0;
+  const char* table_version = "";
+  PyLayout layout;
+};
+
+std::vector<PatchLayout> collect_layouts(const Row& row) {
+  std::vector<PatchLayout> layouts;
+  for (const PyTable& table : py_tables()) {
+    if (const auto patch = patch_of(table.version, row)) layouts.push_back({*patch, table.version, table.layout});
+  }
+  for (PatchLayout& layout : layouts) {
+    for (const PatchLayout& other : layouts) fill_in(layout.layout, other.layout);
+  }
+  std::sort(layouts.begin(), layouts.end(), [](const auto& a, const auto& b) { return a.patch > b.patch; });
+  return layouts;
+}
+
+// Newest first. Made once; the layouts stay where they are.
+const std::vector<PatchLayout>& layouts_of(const Row& row) {
+  static const std::vector<std::vector<PatchLayout>> all = [] {
+    std::vector<std::vector<PatchLayout>> result;
+    for (const Row& each : kRows) result.push_back(collect_layouts(each));
+    return result;
+  }();
+  return all[static_cast<std::size_t>(&row - kRows)];
 }
 
 }  // namespace
@@ -52,15 +110,33 @@ std::string PyVersion::text() const {
   return result;
 }
 
-std::optional<PyTraits> traits_for(const PyVersion& version) {
+std::vector<PyTraits> candidate_traits(const PyVersion& version) {
+  std::vector<PyTraits> candidates;
   const Row* row = row_for(version);
-  const PyTable* table = row == nullptr ? nullptr : table_named(row->table);
-  if (table == nullptr) return std::nullopt;
-  PyTraits traits = row->traits;
-  traits.version = version;
-  traits.layout = &table->layout;
-  traits.layout_version = table->version;
-  return traits;
+  if (row == nullptr) return candidates;
+  const unsigned patch = version.patch_known ? version.hex >> 8 & 0xff : ~0U;
+  const std::vector<PatchLayout>& layouts = layouts_of(*row);
+  const auto add = [&](const PatchLayout& layout) {
+    PyTraits traits = row->traits;
+    traits.version = version;
+    traits.layout = &layout.layout;
+    traits.layout_version = layout.table_version;
+    candidates.push_back(traits);
+  };
+  // A layout holds until the next one; so the newest that is not newer than the version, and if that fails its neighbours.
+  for (const PatchLayout& layout : layouts) {
+    if (layout.patch <= patch) add(layout);
+  }
+  for (auto layout = layouts.rbegin(); layout != layouts.rend(); ++layout) {
+    if (layout->patch > patch) add(*layout);
+  }
+  return candidates;
+}
+
+std::optional<PyTraits> traits_for(const PyVersion& version) {
+  const std::vector<PyTraits> candidates = candidate_traits(version);
+  if (candidates.empty()) return std::nullopt;
+  return candidates.front();
 }
 
 std::vector<PyVersion> supported_versions() {

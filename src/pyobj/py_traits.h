@@ -34,8 +34,23 @@ enum class PreHeader : std::uint8_t {
 };
 
 enum class GcHead : std::uint8_t {
-  kRefsWord,  // gc_next, gc_prev, gc_refs; 32 bytes (to 3.7)
-  kTwoWords,  // _gc_next, _gc_prev with flags in the low bits; 16 bytes (3.8+)
+  kRefsWord,         // gc_next, gc_prev, gc_refs, which is -2 where untracked; 24 or 32 bytes (2.7)
+  kShiftedRefsWord,  // the same, gc_refs shifted left by a flag (3.6, 3.7)
+  kTwoWords,         // _gc_next, _gc_prev with flags in the low bits; 16 bytes (3.8+)
+};
+
+// Whose the collector's generations are.
+enum class GcHome : std::uint8_t {
+  kStatic,       // a static array, to which _PyGC_generation0 points (to 3.6)
+  kRuntime,      // _PyRuntime.gc (3.7, 3.8)
+  kInterpreter,  // one collector an interpreter (3.9+)
+};
+
+// Where obmalloc's `arenas` and `maxarenas` are.
+enum class ObmallocHome : std::uint8_t {
+  kStatics,             // static variables (to 3.11)
+  kInterpreter,         // in each interpreter's state (3.12)
+  kInterpreterPointer,  // each interpreter's state points to one, which interpreters may share (3.13+)
 };
 
 struct PyTraits {
@@ -53,11 +68,21 @@ struct PyTraits {
   // sys.getsizeof counts at least one digit of an int, even of 0 (3.11+).
   bool int_counts_one_digit = false;
 
+  GcHome gc_home = GcHome::kInterpreter;
+  ObmallocHome obmalloc_home = ObmallocHome::kStatics;
+  // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make it no
+  // object: no count reaches 2^40, for it would take as many references, of 8 bytes each, as an address space holds.
+  std::uint64_t refcnt_mask = ~std::uint64_t{0};
+  std::uint64_t refcnt_bound = std::uint64_t{1} << 40;
+  // object.__sizeof__ counts the values that instances of a class with INLINE_VALUES have behind them, in the same block.
+  bool sizes_inline_values = false;
+
   std::uint32_t gc_head_bytes() const { return layout->PyGC_Head.size_bytes; }
 };
 
 // Bits of tp_flags that this room tests; the same in all versions supported (Include/object.h).
 namespace tp_flag {
+inline constexpr std::uint64_t kInlineValues = 1 << 2;
 inline constexpr std::uint64_t kManagedWeakref = 1 << 3;
 inline constexpr std::uint64_t kManagedDict = 1 << 4;
 inline constexpr std::uint64_t kHeapType = 1 << 9;
@@ -72,7 +97,12 @@ inline constexpr std::uint64_t kDictSubclass = 1 << 29;
 inline constexpr std::uint64_t kTypeSubclass = std::uint64_t{1} << 31;
 }  // namespace tp_flag
 
-// Nothing for a version that heapcore cannot read: then that part is refused aloud, never guessed.
+// A minor version may have several layouts. Those that may hold for `version`, the likeliest first; which of them does is for
+// the runtime itself to say (it verifies or not). None for a version that heapcore cannot read: then that part is refused aloud,
+// never guessed.
+std::vector<PyTraits> candidate_traits(const PyVersion& version);
+
+// The likeliest one.
 std::optional<PyTraits> traits_for(const PyVersion& version);
 
 // The minor versions supported, oldest first, their patch unknown: to probe with, and for messages.

@@ -6,7 +6,8 @@
 #include <charconv>
 
 #include "coreparse/code.h"
-#include "pyobj/obmalloc.h"
+#include "pyobj/arena_search.h"
+#include "pyobj/strings.h"
 
 namespace heapcore {
 namespace {
@@ -48,15 +49,30 @@ class Finder {
       return state;
     }
     state.version = version->text();
-    const std::optional<PyTraits> traits = traits_for(*version);
-    if (!traits) {
+    const std::vector<PyTraits> candidates = candidate_traits(*version);
+    if (candidates.empty()) {
       report(findings_, "python-version-unsupported", module->range.start,
              fmt::format("this is CPython {}, whose objects this heapcore cannot decode (it knows {}); the Python part is "
                          "left out",
                          state.version, supported_text()));
       return state;
     }
-    state.runtime = find_runtime(*module, *traits, findings_);
+    if (is_free_threaded(*module)) {
+      report(findings_, "python-free-threaded", module->range.start,
+             fmt::format("this is a free-threaded build of CPython {}, whose objects this heapcore cannot decode; the Python "
+                         "part is left out",
+                         state.version));
+      return state;
+    }
+    Attempt attempt = best_attempt(*module, candidates);
+    if (attempt.runtime && !version->patch_known) {
+      if (const auto exact = sys_hexversion(*attempt.runtime)) {
+        attempt = best_attempt(*module, candidate_traits(*exact));
+        state.version = exact->text();
+      }
+    }
+    findings_.merge(attempt.findings);
+    state.runtime = std::move(attempt.runtime);
     return state;
   }
 
@@ -71,24 +87,80 @@ class Finder {
     findings.add({code, Room::kPyobj, address, std::move(detail)});
   }
 
-  // The version whose layout the runtime verifies with, if exactly one does.
+  struct Attempt {
+    std::optional<PyRuntime> runtime;
+    Findings findings;
+
+    bool complete() const { return runtime && !runtime->interpreters.empty() && !findings.incomplete(); }
+  };
+
+  // The first candidate with which all verifies; else the likeliest, with what is wrong with it.
+  Attempt best_attempt(const Module& module, const std::vector<PyTraits>& candidates) {
+    std::optional<Attempt> likeliest;
+    for (const PyTraits& traits : candidates) {
+      Attempt attempt;
+      attempt.runtime = find_runtime(module, traits, attempt.findings);
+      if (attempt.complete()) return attempt;
+      if (!likeliest) likeliest = std::move(attempt);
+    }
+    return std::move(*likeliest);
+  }
+
+  // The version with whose layout the runtime verifies, if exactly one does. Where sys.hexversion can be read, it must say the
+  // same minor version.
   std::optional<PyVersion> probe_version(const Module& module) {
     std::optional<PyVersion> found;
     for (const PyVersion& version : supported_versions()) {
-      const std::optional<PyTraits> traits = traits_for(version);
-      Findings of_attempt;
-      if (!traits) continue;
-      const std::optional<PyRuntime> runtime = find_runtime(module, *traits, of_attempt);
-      if (!runtime || runtime->interpreters.empty() || of_attempt.incomplete()) continue;
+      const Attempt attempt = best_attempt(module, candidate_traits(version));
+      if (!attempt.complete()) continue;
+      const std::optional<PyVersion> exact = sys_hexversion(*attempt.runtime);
+      if (!exact && has_sysdict(*attempt.runtime)) continue;
       if (found) return std::nullopt;
-      found = version;
+      found = exact.value_or(version);
     }
     if (found) {
       findings_.note("python-version-probed", Room::kPyobj, module.range.start,
-                     fmt::format("the snapshot does not say which Python this is; its runtime has the shape of {}",
+                     fmt::format("neither Py_Version nor a file's name says which Python this is; its runtime has the shape "
+                                 "of {}",
                                  found->text()));
     }
     return found;
+  }
+
+  Addr sysdict(const PyRuntime& runtime) {
+    Addr address = 0;
+    if (runtime.interpreters.empty()) return 0;
+    reader_.try_load(runtime.interpreters.back().address + runtime.traits.layout->PyInterpreterState.sysdict.offset, address);
+    return address;
+  }
+
+  bool has_sysdict(const PyRuntime& runtime) { return sysdict(runtime) != 0; }
+
+  // What sys.hexversion says, if it is of the minor version that the runtime was read as.
+  std::optional<PyVersion> sys_hexversion(const PyRuntime& runtime) {
+    const Addr dict = sysdict(runtime);
+    const std::optional<Addr> object = dict == 0 ? std::nullopt : dict_get(reader_, runtime.traits, dict, "hexversion");
+    const std::optional<std::uint32_t> hex = object ? small_int(reader_, runtime.traits, *object) : std::nullopt;
+    if (!hex || *hex >> 16 != runtime.traits.version.hex >> 16) return std::nullopt;
+    return PyVersion{*hex, true};
+  }
+
+  std::optional<Addr> runtime_address(const Module& module) {
+    if (const auto address = symbol(module, "_PyRuntime")) return address;
+    const auto section = module.section(".PyRuntime");
+    return section ? std::optional(section->start) : std::nullopt;
+  }
+
+  // _Py_DebugOffsets (3.13+), with which _PyRuntime begins: a cookie, the version, and whether the build has no GIL.
+  bool is_free_threaded(const Module& module) {
+    const std::optional<Addr> address = runtime_address(module);
+    std::uint64_t words[3] = {};
+    if (!address) return false;
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (!reader_.try_load(*address + i * 8, words[i])) return false;
+    }
+    constexpr std::uint64_t kCookie = 0x7970677562656478;  // "xdebugpy"
+    return words[0] == kCookie && words[2] != 0;
   }
 
   // The module that holds the interpreter: it exports PyType_Type. libpython before the executable, which may re-export.
@@ -129,7 +201,7 @@ class Finder {
     }
     runtime.type_type = *type_type;
     find_interpreters(module, runtime, findings);
-    runtime.arenas = find_arenas(module, traits);
+    find_arena_tables(snapshot_, module, runtime);
     if (!runtime.arenas) {
       report(findings, "obmalloc-not-found", module.range.start,
              "CPython's small-object allocator was not found; only objects in malloc chunks are counted");
@@ -150,26 +222,40 @@ class Finder {
     return !text || *text == "type";  // the name lies in .rodata, which the snapshot may lack
   }
 
+  // The head of the list of interpreters, a variable of _PyRuntime or, to 3.6, a static one that one exported function returns.
+  std::optional<Addr> interpreters_head(const Module& module, PyRuntime& runtime) {
+    const PyLayout& layout = *runtime.traits.layout;
+    if (runtime.traits.gc_home == GcHome::kStatic) {
+      runtime.located_by = "code of PyInterpreterState_Head";
+      const auto function = symbol(module, "PyInterpreterState_Head");
+      if (!function) return std::nullopt;
+      for (const CodeRef& reference : code_references(reader_, *function, 4)) {
+        if (reference.kind == CodeRefKind::kLoad && reference.width_bytes == 8) return reference.target;
+      }
+      return std::nullopt;
+    }
+    const std::optional<Addr> address = runtime_address(module);
+    runtime.located_by = symbol(module, "_PyRuntime") ? "symbol _PyRuntime" : "section .PyRuntime";
+    if (!address) return std::nullopt;
+    return *address + layout._PyRuntimeState.interpreters_head.offset;
+  }
+
   void find_interpreters(const Module& module, PyRuntime& runtime, Findings& findings) {
     const PyLayout& layout = *runtime.traits.layout;
-    std::optional<Addr> address = symbol(module, "_PyRuntime");
-    runtime.located_by = "symbol _PyRuntime";
-    if (!address) {
-      if (const auto section = module.section(".PyRuntime")) address = section->start;
-      runtime.located_by = "section .PyRuntime";
-    }
-    if (!address) {
+    const std::optional<Addr> head = interpreters_head(module, runtime);
+    if (!head) {
       runtime.located_by = "symbol PyType_Type";
       report(findings, "python-runtime-not-found", module.range.start,
              "_PyRuntime was not found; interpreters and the collector's lists are unknown");
       return;
     }
+    find_shared_gc(module, runtime, findings);
     Addr at = 0;
-    reader_.try_load(*address + layout._PyRuntimeState.interpreters_head.offset, at);
+    reader_.try_load(*head, at);
     while (at != 0 && runtime.interpreters.size() < kMaxInterpreters) {
       const bool seen = std::any_of(runtime.interpreters.begin(), runtime.interpreters.end(),
                                     [&](const Interpreter& earlier) { return earlier.address == at; });
-      const std::optional<Interpreter> interpreter = seen ? std::nullopt : read_interpreter(at, layout);
+      const std::optional<Interpreter> interpreter = seen ? std::nullopt : read_interpreter(at, runtime);
       if (!interpreter) {
         report(findings, "python-interpreter-damaged", at, "an interpreter's state does not verify; it is left out");
         return;
@@ -178,11 +264,32 @@ class Finder {
       if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
     }
     if (runtime.interpreters.empty()) {
-      report(findings, "python-not-initialised", *address, "the runtime has no interpreter: not yet initialised, or finalised");
+      report(findings, "python-not-initialised", *head, "the runtime has no interpreter: not yet initialised, or finalised");
     }
   }
 
-  std::optional<Interpreter> read_interpreter(Addr address, const PyLayout& layout) {
+  // To 3.8 there is one collector for all interpreters.
+  void find_shared_gc(const Module& module, PyRuntime& runtime, Findings& findings) {
+    const PyLayout& layout = *runtime.traits.layout;
+    if (runtime.traits.gc_home == GcHome::kInterpreter) return;
+    Addr generations = 0;
+    if (runtime.traits.gc_home == GcHome::kRuntime) {
+      const std::optional<Addr> address = runtime_address(module);
+      if (address) generations = *address + layout._PyRuntimeState.gc_generations.offset;
+      if (address) runtime.shared_permanent = *address + layout._PyRuntimeState.gc_permanent_generation.offset;
+    } else if (const auto pointer = symbol(module, "_PyGC_generation0")) {
+      reader_.try_load(*pointer, generations);
+    }
+    if (generations == 0 || !verify_gc_heads(generations, layout)) {
+      runtime.shared_permanent = 0;
+      report(findings, "python-gc-not-found", generations, "the collector's generations were not found, or do not verify");
+      return;
+    }
+    runtime.shared_generations = generations;
+  }
+
+  std::optional<Interpreter> read_interpreter(Addr address, const PyRuntime& runtime) {
+    const PyLayout& layout = *runtime.traits.layout;
     const auto& fields = layout.PyInterpreterState;
     Addr thread = 0;
     Addr owner = 0;
@@ -192,23 +299,23 @@ class Finder {
     }
     Interpreter interpreter;
     interpreter.address = address;
+    if (fields.id.present() && !reader_.try_load(address + fields.id.offset, interpreter.id)) return std::nullopt;
+    if (runtime.traits.gc_home != GcHome::kInterpreter) return interpreter;
     std::int32_t enabled = 0;
     std::int32_t collecting = 0;
-    if (!reader_.try_load(address + fields.id.offset, interpreter.id) ||
-        !reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
+    if (!reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
         !reader_.try_load(address + fields.gc_collecting.offset, collecting)) {
       return std::nullopt;
     }
-    if (!verify_gc_heads(address, layout)) return std::nullopt;
+    if (!verify_gc_heads(address + fields.gc_generations.offset, layout)) return std::nullopt;
     interpreter.gc_enabled = enabled != 0;
     interpreter.gc_collecting = collecting != 0;
     return interpreter;
   }
 
   // Each generation's ring: the first member points back at the head. Flags are in the two low bits.
-  bool verify_gc_heads(Addr interpreter, const PyLayout& layout) {
+  bool verify_gc_heads(Addr generations, const PyLayout& layout) {
     const auto& fields = layout.PyGC_Head;
-    const Addr generations = interpreter + layout.PyInterpreterState.gc_generations.offset;
     for (std::uint64_t i = 0; i < 3; ++i) {
       const Addr head = generations + i * layout.gc_generation.size_bytes;
       Addr first = 0;
@@ -218,58 +325,6 @@ class Finder {
       if (reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back) && align_down(back, 4) != head) return false;
     }
     return true;
-  }
-
-  std::optional<ArenaTable> find_arenas(const Module& module, const PyTraits& traits) {
-    const std::optional<Addr> arenas = symbol(module, "arenas");
-    const std::optional<Addr> maxarenas = symbol(module, "maxarenas");
-    if (arenas && maxarenas) {
-      if (auto table = arena_table_at(*arenas, *maxarenas, traits, "symbol arenas")) return table;
-    }
-    if (auto table = arenas_in_code(module, traits)) return table;
-    return arenas_by_structure(module, traits);
-  }
-
-  std::optional<ArenaTable> arena_table_at(Addr arenas, Addr maxarenas, const PyTraits& traits, const char* method) {
-    ArenaTable table;
-    table.located_by = method;
-    if (!reader_.try_load(arenas, table.address) || !reader_.try_load(maxarenas, table.count)) return std::nullopt;
-    if (!verify_arena_table(reader_, traits, table)) return std::nullopt;
-    return table;
-  }
-
-  // 3.9 to 3.11: _Py_GetAllocatedBlocks reads one 32-bit variable, maxarenas, and 64-bit ones, of which arenas is the one
-  // that verifies (the other is raw_allocated_blocks).
-  std::optional<ArenaTable> arenas_in_code(const Module& module, const PyTraits& traits) {
-    const auto function = symbol(module, "_Py_GetAllocatedBlocks");
-    if (!function) return std::nullopt;
-    const std::vector<CodeRef> references = code_references(reader_, *function, 48);
-    for (const CodeRef& narrow : references) {
-      if (narrow.width_bytes != 4) continue;
-      for (const CodeRef& wide : references) {
-        if (wide.kind != CodeRefKind::kLoad || wide.width_bytes != 8) continue;
-        if (auto table = arena_table_at(wide.target, narrow.target, traits, "code of _Py_GetAllocatedBlocks")) return table;
-      }
-    }
-    return std::nullopt;
-  }
-
-  // Any word of the interpreter's writable data that points to something that verifies as an array of arena_objects.
-  std::optional<ArenaTable> arenas_by_structure(const Module& module, const PyTraits& traits) {
-    for (const Mapping& mapping : snapshot_.mappings) {
-      // .bss lies in the anonymous mapping right behind the module's own.
-      const bool own = mapping.start >= module.range.start && mapping.start <= module.range.end;
-      if (!mapping.writable || !own || mapping.size_bytes() > (64 << 20)) continue;
-      Reader table_reader(snapshot_.space);
-      for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
-        Addr candidate = 0;
-        if (!reader_.try_load(at, candidate) || candidate < 4096 || !is_aligned(candidate, 16)) continue;
-        const std::uint32_t count = plausible_arena_count(table_reader, traits, candidate);
-        ArenaTable table{candidate, count, "structure"};
-        if (count != 0 && verify_arena_table(table_reader, traits, table)) return table;
-      }
-    }
-    return std::nullopt;
   }
 
   const Snapshot& snapshot_;

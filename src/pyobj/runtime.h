@@ -36,7 +36,11 @@ struct PyRuntime {
   std::string located_by;   // how the runtime was found
   Addr type_type = 0;       // &PyType_Type
   std::vector<Interpreter> interpreters;
+  // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
+  Addr shared_generations = 0;
+  Addr shared_permanent = 0;
   std::optional<ArenaTable> arenas;  // nothing: obmalloc was not found
+  std::vector<ArenaTable> more_arenas;  // of sub-interpreters that have an allocator of their own (3.12+)
 };
 
 // What there is of Python in a process.

@@ -1,4 +1,4 @@
-// ObjectReader::size_of: the __sizeof__ of every type that has one of its own, as CPython 3.11 computes it.
+// ObjectReader::size_of: the __sizeof__ of every type that has one of its own, as CPython computes it.
 #include <cstring>
 
 #include "pyobj/objects.h"
@@ -51,9 +51,17 @@ std::uint64_t ObjectReader::str_size(const ObjectView& object, std::span<const s
 
 std::uint64_t ObjectReader::dict_size(const ObjectView& object, std::span<const std::byte> bytes) {
   std::uint64_t size = object.type.basicsize;
+  if (layout_.PyDictObject.ma_table.present()) {  // 2.7
+    const Addr small = object.address + layout_.PyDictObject.ma_smalltable.offset;
+    const bool own = word_of(bytes, layout_.PyDictObject.ma_table) != small;
+    return size + (own ? (word_of(bytes, layout_.PyDictObject.ma_mask) + 1) * layout_.PyDictEntry.size_bytes : 0);
+  }
   const std::optional<DictKeys> keys = read_dict_keys(reader_, traits_, word_of(bytes, layout_.PyDictObject.ma_keys));
   if (!keys) return size;
-  if (word_of(bytes, layout_.PyDictObject.ma_values) != 0) size += (keys->nentries + keys->usable) * 8;
+  if (word_of(bytes, layout_.PyDictObject.ma_values) != 0) {
+    const bool by_capacity = layout_.PyDictKeysObject.dk_size.present();  // to 3.10
+    size += (by_capacity ? keys->capacity : keys->nentries + keys->usable) * 8;
+  }
   // Shared keys are counted with the type that owns them; the static empty keys with nobody.
   if (keys->refcnt == 1) size += keys->size_bytes;
   return size;
@@ -78,18 +86,45 @@ std::uint64_t ObjectReader::code_size(const ObjectView& object, std::span<const 
   const Addr extra = word_of(bytes, layout_.PyCodeObject.co_extra);
   std::int64_t ce_size = 0;
   if (extra != 0 && reader_.try_load(extra, ce_size) && ce_size > 0 && ce_size < 256) size += 8 + std::uint64_t(ce_size) * 8;
+  const auto& fields = layout_.PyCodeObject;
+  if (word_of(bytes, fields.co_cell2arg) != 0) size += tuple_length(word_of(bytes, fields.co_cellvars)) * kWordBytes;
+  if (word_of(bytes, fields.co_opcache) != 0) {
+    constexpr std::uint64_t kCodeUnitBytes = 2;  // co_opcache_map has a byte for each
+    size += tuple_length(word_of(bytes, fields.co_code)) / kCodeUnitBytes;
+    size += std::uint64_t{static_cast<std::uint8_t>(word_of(bytes, fields.co_opcache_size))} * layout_._PyOpcache.size_bytes;
+  }
   return size;
 }
 
 // Locals and evaluation stack of a code object, in bytes.
 std::uint64_t ObjectReader::frame_slots(Addr code) {
+  const auto& fields = layout_.PyCodeObject;
   std::uint32_t nlocalsplus = 0;
   std::uint32_t stacksize = 0;
-  if (!reader_.try_load(code + layout_.PyCodeObject.co_nlocalsplus.offset, nlocalsplus) ||
-      !reader_.try_load(code + layout_.PyCodeObject.co_stacksize.offset, stacksize)) {
+  if (!fields.co_nlocalsplus.present()) {  // to 3.10
+    std::uint32_t nlocals = 0;
+    Addr cells = 0;
+    Addr frees = 0;
+    if (!reader_.try_load(code + fields.co_nlocals.offset, nlocals) ||
+        !reader_.try_load(code + fields.co_stacksize.offset, stacksize) ||
+        !reader_.try_load(code + fields.co_cellvars.offset, cells) || !reader_.try_load(code + fields.co_freevars.offset, frees)) {
+      return 0;
+    }
+    return (std::uint64_t{nlocals} + stacksize + tuple_length(cells) + tuple_length(frees)) * 8;
+  }
+  if (!reader_.try_load(code + fields.co_nlocalsplus.offset, nlocalsplus) ||
+      !reader_.try_load(code + fields.co_stacksize.offset, stacksize)) {
     return 0;
   }
   return (std::uint64_t{nlocalsplus} + stacksize) * 8;
+}
+
+// The code object of a _PyInterpreterFrame (3.11+). From 3.14 on, low bits of the reference are flags.
+Addr ObjectReader::frame_code(Addr frame) {
+  const auto& fields = layout_._PyInterpreterFrame;
+  Addr code = 0;
+  reader_.try_load(frame + (fields.f_code.present() ? fields.f_code.offset : fields.f_executable.offset), code);
+  return align_down(code, 8);
 }
 
 // A BytesIO's buffer is a bytes object; counted unless somebody else holds it too.
@@ -112,17 +147,31 @@ std::uint64_t ObjectReader::struct_codes_size(Addr codes) {
   return 0;
 }
 
-// ctypes' type dict counts its own struct twice over the dict's: upstream does so too.
-std::uint64_t ObjectReader::stgdict_size(const ObjectView& object, std::span<const std::byte> bytes) {
-  const auto& fields = layout_.StgDictObject;
-  std::uint64_t size = dict_size(object, bytes) + fields.size_bytes - layout_.PyDictObject.size_bytes;
+// The sizes of what hangs off a StgInfo or StgDictObject, whose fields are named alike.
+template <typename Fields>
+std::uint64_t ObjectReader::ctypes_extra_size(const Fields& fields, std::span<const std::byte> bytes) {
+  std::uint64_t size = word_of(bytes, fields.ndim) * kWordBytes;
   const Addr format = word_of(bytes, fields.format);
   if (format != 0) {
     if (const auto text = reader_.c_string(format, kMaxFormatText)) size += text->size() + 1;
   }
-  size += word_of(bytes, fields.ndim) * kWordBytes;
   if (word_of(bytes, fields.ffi_elements) != 0) size += (word_of(bytes, fields.length) + 1) * kWordBytes;
   return size;
+}
+
+// CType_Type.__sizeof__ (3.13): by the metatype's sizes, and what the StgInfo behind the heap type holds.
+std::uint64_t ObjectReader::ctypes_type_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  const std::uint64_t slots = word_of(bytes, layout_.PyVarObject.ob_size);
+  const std::uint64_t info_offset = align_up(layout_.PyHeapTypeObject.size_bytes, 16);
+  const std::uint64_t size = object.type.basicsize + slots * object.type.itemsize;
+  if (bytes.size() < info_offset) return size;
+  return size + ctypes_extra_size(layout_.StgInfo, bytes.subspan(info_offset));
+}
+
+// ctypes' type dict counts its own struct twice over the dict's: upstream does so too.
+std::uint64_t ObjectReader::stgdict_size(const ObjectView& object, std::span<const std::byte> bytes) {
+  const auto& fields = layout_.StgDictObject;
+  return dict_size(object, bytes) + fields.size_bytes - layout_.PyDictObject.size_bytes + ctypes_extra_size(fields, bytes);
 }
 
 std::uint64_t ObjectReader::element_extra_size(Addr extra) {
@@ -150,7 +199,8 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
     case SizeRule::kFixed: break;
     case SizeRule::kVar: size += ob_size() * type.itemsize; break;
     case SizeRule::kInt: {
-      std::uint64_t digits = ob_size();
+      std::uint64_t digits =
+          traits_.long_rep == LongRep::kLvTag ? word_of(bytes, layout_.PyLongObject.lv_tag) >> 3 : ob_size();
       if (digits == 0 && traits_.int_counts_one_digit) digits = 1;
       size = layout_.PyLongObject.ob_digit.offset + digits * 4;
       break;
@@ -188,6 +238,7 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     }
     case SizeRule::kStruct: size += struct_codes_size(word_of(bytes, layout_.PyStructObject.s_codes)); break;
+    case SizeRule::kCtypesType: size = ctypes_type_size(object, bytes); break;
     case SizeRule::kStgDict: size = stgdict_size(object, bytes); break;
     case SizeRule::kElement: size += element_extra_size(word_of(bytes, layout_.ElementObject.extra)); break;
     case SizeRule::kProduct: size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes; break;
@@ -205,19 +256,26 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
     case SizeRule::kType: size = type_size(object, bytes); break;
     case SizeRule::kCode: size = code_size(object, bytes); break;
     case SizeRule::kFrame: {
+      if (layout_.PyFrameObject.f_code.present()) {
+        // To 3.10 the slots are the frame's own; sizeof has one already.
+        size = layout_.PyFrameObject.size_bytes - kWordBytes + frame_slots(word_of(bytes, layout_.PyFrameObject.f_code));
+        break;
+      }
       // frame.__sizeof__ (3.11): up to the embedded frame's locals, and its slots, wherever the frame itself lies.
-      const Addr frame = word_of(bytes, layout_.PyFrameObject.f_frame);
-      Addr code = 0;
-      reader_.try_load(frame + layout_._PyInterpreterFrame.f_code.offset, code);
+      const Addr code = frame_code(word_of(bytes, layout_.PyFrameObject.f_frame));
       size = layout_.PyFrameObject._f_frame_data.offset + layout_._PyInterpreterFrame.localsplus.offset + frame_slots(code);
       break;
     }
-    case SizeRule::kGenerator:
-      size = layout_.PyGenObject.gi_iframe.offset + layout_._PyInterpreterFrame.localsplus.offset +
-             frame_slots(word_of(bytes, layout_.PyGenObject.gi_code));
+    case SizeRule::kGenerator: {
+      const Field& embedded = layout_.PyGenObject.gi_iframe;
+      if (!embedded.present()) break;  // to 3.10 the frame is an object of its own
+      const Field& gi_code = layout_.PyGenObject.gi_code;
+      const Addr code = gi_code.present() ? word_of(bytes, gi_code) : frame_code(object.address + embedded.offset);
+      size = embedded.offset + layout_._PyInterpreterFrame.localsplus.offset + frame_slots(code);
       break;
+    }
   }
-  return size + type.header_bytes;
+  return size + type.header_bytes + type.inline_values_bytes;
 }
 
 }  // namespace heapcore

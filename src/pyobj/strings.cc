@@ -1,6 +1,7 @@
 #include "pyobj/strings.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace heapcore {
@@ -83,25 +84,59 @@ std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Ad
   return text;
 }
 
+std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, Addr address) {
+  const PyLayout& layout = *traits.layout;
+  Addr type = 0;
+  std::uint64_t flags = 0;
+  std::uint64_t size = 0;
+  std::uint32_t digit = 0;
+  if (!reader.try_load(address + layout.PyObject.ob_type.offset, type) ||
+      !reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) || (flags & tp_flag::kLongSubclass) == 0) {
+    return std::nullopt;
+  }
+  const bool tagged = traits.long_rep == LongRep::kLvTag;
+  if (!reader.try_load(address + (tagged ? layout.PyLongObject.lv_tag.offset : layout.PyVarObject.ob_size.offset), size)) {
+    return std::nullopt;
+  }
+  const std::uint64_t digits = tagged ? size >> 3 : size;
+  if (digits == 0) return 0;
+  if (digits != 1 || (tagged && (size & 3) == 2) || !reader.try_load(address + layout.PyLongObject.ob_digit.offset, digit)) {
+    return std::nullopt;
+  }
+  return digit;
+}
+
 std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, Addr address) {
   const auto& fields = traits.layout->PyDictKeysObject;
   const std::span<const std::byte> bytes = reader.span(address, fields.size_bytes);
   if (bytes.empty()) return std::nullopt;
   DictKeys keys;
-  const auto byte_at = [&](const Field& field) { return std::to_integer<unsigned>(bytes[field.offset]); };
-  const unsigned log2_size = byte_at(fields.dk_log2_size);
-  const unsigned log2_index_bytes = byte_at(fields.dk_log2_index_bytes);
-  const unsigned kind = byte_at(fields.dk_kind);
   std::memcpy(&keys.refcnt, bytes.data() + fields.dk_refcnt.offset, 8);
   std::memcpy(&keys.usable, bytes.data() + fields.dk_usable.offset, 8);
   std::memcpy(&keys.nentries, bytes.data() + fields.dk_nentries.offset, 8);
-  // dk_kind: 0 general {hash, key, value}, 1 unicode and 2 split {key, value} (Include/internal/pycore_dict.h, 3.11).
-  if (log2_size > 48 || log2_index_bytes > 51 || log2_index_bytes < log2_size || kind > 2) return std::nullopt;
-  keys.entry_bytes = kind == 0 ? 24 : 16;
-  keys.key_offset = kind == 0 ? 8 : 0;
+  if (fields.dk_size.present()) {
+    // To 3.10: all entries are general; an index is as wide as the table's size asks for.
+    std::uint64_t size = 0;
+    std::memcpy(&size, bytes.data() + fields.dk_size.offset, 8);
+    if (!std::has_single_bit(size) || size > std::uint64_t{1} << 48) return std::nullopt;
+    const std::uint64_t index_bytes = size <= 0xff ? 1 : size <= 0xffff ? 2 : size <= 0xffffffff ? 4 : 8;
+    keys.entry_bytes = 24;
+    keys.key_offset = 8;
+    keys.entries_offset = fields.dk_indices.offset + size * index_bytes;
+    keys.capacity = size * 2 / 3;
+  } else {
+    const auto byte_at = [&](const Field& field) { return std::to_integer<unsigned>(bytes[field.offset]); };
+    const unsigned log2_size = byte_at(fields.dk_log2_size);
+    const unsigned log2_index_bytes = byte_at(fields.dk_log2_index_bytes);
+    const unsigned kind = byte_at(fields.dk_kind);
+    // dk_kind: 0 general {hash, key, value}, 1 unicode and 2 split {key, value} (Include/internal/pycore_dict.h, 3.11).
+    if (log2_size > 48 || log2_index_bytes > 51 || log2_index_bytes < log2_size || kind > 2) return std::nullopt;
+    keys.entry_bytes = kind == 0 ? 24 : 16;
+    keys.key_offset = kind == 0 ? 8 : 0;
+    keys.entries_offset = fields.dk_indices.offset + (std::uint64_t{1} << log2_index_bytes);
+    keys.capacity = (std::uint64_t{1} << log2_size) * 2 / 3;  // USABLE_FRACTION
+  }
   keys.value_offset = keys.key_offset + 8;
-  keys.entries_offset = fields.dk_indices.offset + (std::uint64_t{1} << log2_index_bytes);
-  keys.capacity = (std::uint64_t{1} << log2_size) * 2 / 3;  // USABLE_FRACTION
   keys.size_bytes = keys.entries_offset + keys.capacity * keys.entry_bytes;
   if (keys.nentries > keys.capacity || keys.usable > keys.capacity) return std::nullopt;
   return keys;
@@ -123,7 +158,7 @@ std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr addres
     Addr value = 0;
     if (!reader.try_load(entry + keys->key_offset, key_address)) return std::nullopt;
     if (key_address == 0) continue;
-    const Addr value_at = values != 0 ? values + i * 8 : entry + keys->value_offset;
+    const Addr value_at = values != 0 ? values + traits.layout->PyDictValues.values.offset + i * 8 : entry + keys->value_offset;
     if (!reader.try_load(value_at, value) || value == 0) continue;
     if (decode_str(reader, traits, key_address, key.size()) == key) return value;
   }

@@ -21,6 +21,9 @@ std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Ad
 // The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small dicts.
 std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key);
 
+// The value of the int at `address`, if it is one of a single digit: 0 to 2^30 - 1.
+std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, Addr address);
+
 // Where a keys table keeps its entries.
 struct DictKeys {
   std::uint64_t entries_offset = 0;  // from the start of the keys object

@@ -97,6 +97,7 @@ TypeBrief TypeTable::classify(Addr address) {
   brief.header_bytes = info.header_bytes;
   brief.basicsize = static_cast<std::uint32_t>(info.basicsize);
   brief.itemsize = static_cast<std::uint32_t>(info.itemsize);
+  brief.inline_values_bytes = static_cast<std::uint16_t>(info.inline_values_bytes);
   brief.size_rule = info.size_rule;
   return brief;
 }
@@ -126,7 +127,7 @@ bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
   const std::uint64_t basicsize = word(layout_.PyTypeObject.tp_basicsize);
   return (word(layout_.PyTypeObject.tp_flags) & tp_flag::kReady) != 0 && basicsize >= layout_.PyObject.size_bytes &&
          basicsize <= kMaxBasicSize && word(layout_.PyTypeObject.tp_itemsize) <= kMaxBasicSize &&
-         static_cast<std::int64_t>(word(layout_.PyObject.ob_refcnt)) > 0;
+         (word(layout_.PyObject.ob_refcnt) & runtime_.traits.refcnt_mask) - 1 < runtime_.traits.refcnt_bound;
 }
 
 TypeInfo TypeTable::read(Reader& reader, Addr address) {
@@ -142,7 +143,22 @@ TypeInfo TypeTable::read(Reader& reader, Addr address) {
   }
   read_name(reader, info);
   info.size_rule = size_rule_of(reader, info);
+  info.inline_values_bytes = inline_values_bytes(reader, info);
   return info;
+}
+
+// As _PyInlineValuesSize (3.13): a prefix of one byte a value, rounded up, a word of its own, and the values.
+std::uint32_t TypeTable::inline_values_bytes(Reader& reader, const TypeInfo& info) {
+  constexpr std::uint64_t kMaxValues = 254;  // what the prefix's bytes can count
+  Addr address = 0;
+  if (!runtime_.traits.sizes_inline_values || (info.flags & tp_flag::kInlineValues) == 0 ||
+      !reader.try_load(info.address + layout_.PyHeapTypeObject.ht_cached_keys.offset, address)) {
+    return 0;
+  }
+  const std::optional<DictKeys> keys = read_dict_keys(reader, runtime_.traits, address);
+  if (!keys || keys->nentries + keys->usable > kMaxValues) return 0;
+  const std::uint64_t values = keys->nentries + keys->usable;
+  return static_cast<std::uint32_t>(align_up(values, 8) + (values + 1) * 8);
 }
 
 std::optional<std::string> TypeTable::tp_name(Reader& reader, Addr address) {
@@ -181,6 +197,14 @@ void TypeTable::read_name(Reader& reader, TypeInfo& info) {
   if (const auto decoded = decode_str(reader, runtime_.traits, *module, kMaxNameBytes)) info.module = *decoded;
 }
 
+bool TypeTable::has_base(Reader& reader, Addr type, std::string_view name) {
+  for (int depth = 0; type != 0 && depth < kMaxBaseDepth; ++depth) {
+    if (tp_name(reader, type) == name) return true;
+    if (!reader.try_load(type + layout_.PyTypeObject.tp_base.offset, type)) break;
+  }
+  return false;
+}
+
 // The nearest base with a __sizeof__ of its own decides. Flags tell for the types that have one; the rest are told by name.
 SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
   static constexpr std::pair<std::uint64_t, SizeRule> kByFlag[] = {
@@ -213,7 +237,9 @@ SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
       {"decimal.Decimal", SizeRule::kDecimal},
   };
   for (const auto& [flag, rule] : kByFlag) {
-    if ((info.flags & flag) != 0) return rule;
+    if ((info.flags & flag) == 0) continue;
+    const bool may_be_ctypes = rule == SizeRule::kType && layout_.StgInfo.size_bytes != 0;
+    return may_be_ctypes && has_base(reader, info.address, "_ctypes.CType_Type") ? SizeRule::kCtypesType : rule;
   }
   Addr at = info.address;
   for (int depth = 0; at != 0 && depth < kMaxBaseDepth; ++depth) {

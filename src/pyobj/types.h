@@ -42,6 +42,7 @@ enum class SizeRule : std::uint8_t {
   kBytesIO,
   kArray,
   kStruct,
+  kCtypesType,  // ctypes' types, which keep what ctypes knows of them behind the heap type (3.13+)
   kStgDict,  // what ctypes has for the dict of its types
   kElement,
   kProduct,
@@ -60,6 +61,7 @@ struct TypeInfo {
   std::uint64_t basicsize = 0;
   std::uint64_t itemsize = 0;
   std::uint32_t header_bytes = 0;  // before the object: PyGC_Head and pre-header; 0 if it has none
+  std::uint32_t inline_values_bytes = 0;  // behind the object: its attributes' values (3.13+)
   SizeRule size_rule = SizeRule::kFixed;
 
   bool has_gc() const { return header_bytes != 0; }
@@ -72,6 +74,7 @@ struct TypeBrief {
   std::uint32_t header_bytes = 0;
   std::uint32_t basicsize = 0;
   std::uint32_t itemsize = 0;
+  std::uint16_t inline_values_bytes = 0;
   SizeRule size_rule = SizeRule::kFixed;
 };
 
@@ -91,8 +94,10 @@ class TypeTable {
  private:
   bool is_type(Reader& reader, Addr address, int depth);
   TypeInfo read(Reader& reader, Addr address);
+  std::uint32_t inline_values_bytes(Reader& reader, const TypeInfo& info);
   void read_name(Reader& reader, TypeInfo& info);
   std::optional<std::string> tp_name(Reader& reader, Addr address);
+  bool has_base(Reader& reader, Addr type, std::string_view name);
   SizeRule size_rule_of(Reader& reader, const TypeInfo& info);
 
   const Snapshot& snapshot_;

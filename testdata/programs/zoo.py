@@ -276,8 +276,7 @@ class Level(enum.IntEnum):
 def make_user_objects(n):
     keep(Plain, Plain, 20 * n)
     keep(Materialised, Materialised, 5 * n)
-    for item in KEEP["Materialised"]:
-        item.__dict__
+    KEEP["dicts"] = [item.__dict__ for item in KEEP["Materialised"]]
     keep(Crowded, Crowded, n // 5)
     keep(Slotted, Slotted, 15 * n)
     keep(Bare, lambda i: Bare(), 3 * n)

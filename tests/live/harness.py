@@ -24,7 +24,7 @@ import xml.etree.ElementTree
 
 import elf
 
-SUPPORTED_PYTHONS = ("3.11",)  # grows as heapcore learns more versions
+SUPPORTED_PYTHONS = ("3.11", "3.12", "3.13")  # grows as heapcore learns more versions
 KERNEL_FILTERS = (0x33, 0x23, 0x7F)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

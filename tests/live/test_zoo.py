@@ -41,11 +41,13 @@ def read_truth(target):
     return truth
 
 
-def most_alive(key, reachable):
+def most_alive(key, reachable, version):
     """How many objects of a type may be alive. Beyond what the program can reach there are those that C code alone
     holds, and of every code object two parts that Python code does not see (co_localsplusnames, co_localspluskinds).
     """
     hidden = reachable[("builtins", "code")] if key in (("builtins", "tuple"), ("builtins", "bytes")) else 0
+    if key == ("builtins", "str") and version >= (3, 12):
+        hidden = reachable[key] * 0.04  # interned ones live for ever, though nobody holds them any more
     return reachable.get(key, 0) * 1.02 + 20 + hidden
 
 
@@ -68,6 +70,8 @@ class Zoo(harness.TargetTest):
     @classmethod
     def setUpClass(cls):
         cls.views = []
+        # One version in all views; of the others, what may differ: the layouts, not how memory is got at.
+        cls.kernel_filters = harness.KERNEL_FILTERS if cls.interpreter.minor == "3.11" else ()
         first = cls.start_python(cls.interpreter, "zoo.py", harness.KERNEL_FILTERS[0])
         truth = read_truth(first)
         cls.views.append(View("live", ["--pid", str(first.pid)], truth, first.mapped_bytes()))
@@ -79,9 +83,11 @@ class Zoo(harness.TargetTest):
         if harness.why_no_kernel_core():
             harness.skipped("kernel cores of the zoo", harness.why_no_kernel_core())
             return
-        cls.add_kernel_view(first, truth, harness.KERNEL_FILTERS[0])
+        if not cls.kernel_filters:
+            return
+        cls.add_kernel_view(first, truth, cls.kernel_filters[0])
         cls.same_process = list(cls.views)
-        for core_filter in harness.KERNEL_FILTERS[1:]:
+        for core_filter in cls.kernel_filters[1:]:
             target = cls.start_python(cls.interpreter, "zoo.py", core_filter)
             cls.add_kernel_view(target, read_truth(target), core_filter)
 
@@ -149,7 +155,7 @@ class Zoo(harness.TargetTest):
         actual = {key: count for key, (count, _) in table.items()}
         few = {key: actual.get(key) for key in expected if actual.get(key, 0) < expected[key]}
         self.assert_equal_tables({key: expected[key] for key in few}, few, "fewer than can be reached")
-        many = {key: count for key, count in actual.items() if count > most_alive(key, expected)}
+        many = {key: count for key, count in actual.items() if count > most_alive(key, expected, self.interpreter.version)}
         self.assert_equal_tables({key: expected.get(key) for key in many}, many, "many more than can be reached")
 
     @on_each_view("types")
