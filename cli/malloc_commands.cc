@@ -44,7 +44,8 @@ class Output {
     if (buffer_.size() >= kBlockBytes) flush();
   }
   void flush() {
-    good_ = good_ && std::fwrite(buffer_.data(), 1, buffer_.size(), stdout) == buffer_.size() && std::fflush(stdout) == 0;
+    good_ =
+        good_ && std::fwrite(buffer_.data(), 1, buffer_.size(), stdout) == buffer_.size() && std::fflush(stdout) == 0;
     buffer_.clear();
   }
 
@@ -99,7 +100,8 @@ void stream_json(const Options& options, Process& process, const Arena& arena, O
   process.findings.sort();
   const Json tail = document_head(options.command, process);
   out.buffer() += fmt::format("\n  ],\n  \"total\": {{\"count\": {}, \"bytes\": {}}},\n", total.count, total.bytes);
-  out.buffer() += fmt::format("  \"warnings\": {},\n  \"notes\": {}\n}}\n", dump(tail["warnings"]), dump(tail["notes"]));
+  out.buffer() +=
+      fmt::format("  \"warnings\": {},\n  \"notes\": {}\n}}\n", dump(tail["warnings"]), dump(tail["notes"]));
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ void verify_malloc(Process& process, Verification& out) {
   add("arenas: the ring closes, top ends its heap, system_mem is the sum of the heaps", heap.arenas.size());
   add("runs of chunks: the sizes lead from the first chunk to the end", heap.regions.size());
   add("chunks: size, flags, prev_size", chunks);
-  add("chunks on tcaches, fastbins and unsorted lists: known to the walk, once, of the list's size", heap.free_listed.size());
+  add("chunks on tcaches, fastbins and unsorted lists: known to the walk, once, of the list's size",
+      heap.free_listed.size());
   add("chunks in small and large bins: links both ways, right bin, as many as the walk met", binned);
   add("tcaches: counts equal the lists", heap.tcaches.size());
   add("mmapped chunks: as many, and as many bytes, as malloc counts", heap.mmapped.size());
@@ -41,7 +42,8 @@ void verify_python(Process& process, Progress& progress, Verification& out) {
   if (runtime.arenas) {
     const ObmallocUse use = summarise_obmalloc(process.snapshot, runtime, process.findings);
     out.checks.push_back({"obmalloc", "arenas: pools used and free add up", use.arenas.size()});
-    out.checks.push_back({"obmalloc", "pools: header, arena index, free list against the count of blocks in use", use.pools});
+    out.checks.push_back(
+        {"obmalloc", "pools: header, arena index, free list against the count of blocks in use", use.pools});
     out.checks.push_back({"obmalloc", "blocks in use", use.blocks_in_use});
   }
   const Census census = take_census(process, progress, process.findings);

@@ -1,8 +1,9 @@
-// Whether the allocators' structures agree with each other: malloc's walk with its lists and its own counters, obmalloc's pools
-// with their free lists and counts, objects with the collector's lists.
+// Whether the allocators' structures agree with each other: malloc's walk with its lists and its own counters,
+// obmalloc's pools with their free lists and counts, objects with the collector's lists.
 //
-// What disagrees is among process.findings, with its address. "Consistent" means that there is none of the allocators' or the
-// objects' own; a target of which parts are missing can be consistent as far as it goes, and then `whole` is false.
+// What disagrees is among process.findings, with its address. "Consistent" means that there is none of the allocators'
+// or the objects' own; a target of which parts are missing can be consistent as far as it goes, and then `whole` is
+// false.
 #pragma once
 
 #include <cstdint>

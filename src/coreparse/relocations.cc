@@ -45,7 +45,8 @@ void add_relr_place(const ElfFile& file, Addr bias, std::uint64_t place, std::ve
 
 // An even word is a place; an odd one is a bitmap of the 63 words that follow the place last seen.
 void add_relr(const ElfFile& file, Addr bias, std::vector<RelativeRelocation>& out) {
-  const std::span<const std::byte> table = file.at_vaddr(dynamic_value(file, kDtRelr), dynamic_value(file, kDtRelrSize));
+  const std::span<const std::byte> table =
+      file.at_vaddr(dynamic_value(file, kDtRelr), dynamic_value(file, kDtRelrSize));
   std::uint64_t next = 0;
   for (std::size_t at = 0; at + sizeof(std::uint64_t) <= table.size(); at += sizeof(std::uint64_t)) {
     const std::uint64_t entry = word_at(table, at);

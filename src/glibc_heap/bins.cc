@@ -102,9 +102,8 @@ unsigned list_of(ChunkState state, std::uint64_t size_bytes) {
 std::vector<SizeClass> size_classes(const Snapshot& snapshot, const Heap& heap, Findings& findings) {
   std::vector<std::vector<SizeClass>> parts(heap.regions.size());
   std::vector<Findings> part_findings(heap.regions.size());
-  tbb::parallel_for(std::size_t{0}, heap.regions.size(), [&](std::size_t i) {
-    parts[i] = count_region(snapshot, heap, heap.regions[i], part_findings[i]);
-  });
+  tbb::parallel_for(std::size_t{0}, heap.regions.size(),
+                    [&](std::size_t i) { parts[i] = count_region(snapshot, heap, heap.regions[i], part_findings[i]); });
   std::vector<SizeClass> rows;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     rows.insert(rows.end(), parts[i].begin(), parts[i].end());
@@ -123,7 +122,8 @@ std::vector<SizeClass> sizes_in_use(const Heap& heap, const std::vector<SizeClas
   std::vector<SizeClass> in_use;
   std::copy_if(classes.begin(), classes.end(), std::back_inserter(in_use),
                [](const SizeClass& row) { return row.state == ChunkState::kInUse; });
-  std::vector<SizeClass> out = merged(in_use, [](const SizeClass& row) { return class_of(row.state, row.smallest_bytes); });
+  std::vector<SizeClass> out =
+      merged(in_use, [](const SizeClass& row) { return class_of(row.state, row.smallest_bytes); });
   SizeClass mmapped;
   for (const MmappedChunk& chunk : heap.mmapped) {
     const std::uint64_t bytes = chunk.mapping.size_bytes();

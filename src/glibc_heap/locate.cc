@@ -195,7 +195,10 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
   }
   Target target{snapshot, Reader(snapshot.space), findings, nullptr, {}, {}};
   target.module = find_libc(snapshot);
-  if (target.module == nullptr && search.other_allocator == "musl") {
+  // Debian's musl is named as glibc is, in a folder of its own.
+  const bool musl_libc = target.module != nullptr && target.module->path.find("-musl/") != std::string::npos;
+  if (musl_libc) search.other_allocator = "musl";
+  if (musl_libc || (target.module == nullptr && search.other_allocator == "musl")) {
     search.why_not = "the C library is musl, whose malloc is not understood";
     return search;
   }

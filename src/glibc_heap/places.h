@@ -22,9 +22,9 @@ enum class PlaceKind : std::uint8_t {
 struct Place {
   Addr address = 0;
   PlaceKind kind = PlaceKind::kNone;
-  std::uint32_t arena = 0;           // index into Heap::arenas; of no meaning for kNone and kMmapped
-  std::optional<Chunk> chunk;        // kChunk
-  std::optional<Chunk> before;       // its neighbours in memory, where it has any; for kNoChunk the nearest
+  std::uint32_t arena = 0;      // index into Heap::arenas; of no meaning for kNone and kMmapped
+  std::optional<Chunk> chunk;   // kChunk
+  std::optional<Chunk> before;  // its neighbours in memory, where it has any; for kNoChunk the nearest
   std::optional<Chunk> after;
   const MmappedChunk* mmapped = nullptr;  // kMmapped
   const Tcache* tcache = nullptr;         // the chunk is this tcache itself

@@ -100,6 +100,8 @@ std::vector<std::int64_t> got_offsets(Target& target) {
   return offsets;
 }
 
-void find_thread_arenas(Target& target, Heap& heap) { ThreadArenaFinder(target, heap).run(); }
+void find_thread_arenas(Target& target, Heap& heap) {
+  ThreadArenaFinder(target, heap).run();
+}
 
 }  // namespace heapcore

@@ -19,15 +19,17 @@ Json free_json(const ArenaTotals& totals) {
           {"large", count_bytes(totals.of(ChunkState::kLarge))}};
 }
 
-// What malloc_trim(0) would give back: of resident memory, and of mapped memory, whether it was ever touched or not; and
-// what it cannot: the chunks that tcaches hold.
+// What malloc_trim(0) would give back: of resident memory, and of mapped memory, whether it was ever touched or not;
+// and what it cannot: the chunks that tcaches hold.
 Json trim_json(const ArenaTotals& totals) {
   return {{"releasable_bytes", totals.trim_nonzero_bytes},
           {"releasable_mapped_bytes", totals.trim_bytes()},
           {"held_back_bytes", totals.held_back_bytes}};
 }
 
-Json tid_or_null(std::int32_t tid) { return tid == 0 ? Json(nullptr) : Json(tid); }
+Json tid_or_null(std::int32_t tid) {
+  return tid == 0 ? Json(nullptr) : Json(tid);
+}
 
 Json arena_json(const Heap& heap, const Arena& arena) {
   Json entry;
@@ -65,7 +67,9 @@ Json chunk_json(const Chunk& chunk) {
   return entry;
 }
 
-Json chunk_or_null(const std::optional<Chunk>& chunk) { return chunk ? chunk_json(*chunk) : Json(nullptr); }
+Json chunk_or_null(const std::optional<Chunk>& chunk) {
+  return chunk ? chunk_json(*chunk) : Json(nullptr);
+}
 
 }  // namespace
 

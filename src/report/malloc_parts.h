@@ -16,12 +16,18 @@ constexpr const char* state_name(ChunkState state) {
 
 constexpr const char* place_name(const Place& place) {
   switch (place.kind) {
-    case PlaceKind::kNone: return "none";
-    case PlaceKind::kChunk: return place.tcache != nullptr ? "tcache" : "chunk";
-    case PlaceKind::kMmapped: return "mmapped";
-    case PlaceKind::kArena: return "main_arena";
-    case PlaceKind::kOverhead: return "overhead";
-    case PlaceKind::kNoChunk: return "no_chunk";
+    case PlaceKind::kNone:
+      return "none";
+    case PlaceKind::kChunk:
+      return place.tcache != nullptr ? "tcache" : "chunk";
+    case PlaceKind::kMmapped:
+      return "mmapped";
+    case PlaceKind::kArena:
+      return "main_arena";
+    case PlaceKind::kOverhead:
+      return "overhead";
+    case PlaceKind::kNoChunk:
+      return "no_chunk";
   }
   return "";
 }

@@ -41,7 +41,7 @@ std::string threads_text(const Heap& heap, const Arena& arena) {
 std::string confined_line(const Heap& heap) {
   const Heap::Confined confined = heap.confined();
   if (confined.arenas == 0) return "";
-  std::string text = fmt::format("  {} are free in {} thread arenas, where only their own threads can use them", 
+  std::string text = fmt::format("  {} are free in {} thread arenas, where only their own threads can use them",
                                  bytes_text(confined.free_bytes), count_text(confined.arenas));
   if (confined.idle_arenas != 0) {
     text += fmt::format(",\n  {} of it in {} arenas that no thread uses", bytes_text(confined.idle_bytes),
@@ -56,7 +56,9 @@ bool is_mmapped_row(const std::vector<SizeClass>& sizes, const SizeClass& row) {
   return &row == &sizes.back() && row.bin == 0 && row.smallest_bytes % 4096 == 0 && row.largest_bytes % 4096 == 0;
 }
 
-std::string libc_text(const Heap& heap) { return heap.libc_version.empty() ? "glibc" : "glibc " + heap.libc_version; }
+std::string libc_text(const Heap& heap) {
+  return heap.libc_version.empty() ? "glibc" : "glibc " + heap.libc_version;
+}
 
 std::string located_text(const Heap& heap) {
   std::string text = heap.located_by;
@@ -64,7 +66,9 @@ std::string located_text(const Heap& heap) {
   return text;
 }
 
-std::string layout_text(const Heap& heap) { return fmt::format("{} ({})", heap.layout_version, heap.layout_source); }
+std::string layout_text(const Heap& heap) {
+  return fmt::format("{} ({})", heap.layout_version, heap.layout_source);
+}
 
 std::string malloc_line(const Heap& heap) {
   ArenaTotals all;
@@ -85,7 +89,8 @@ std::string malloc_line(const Heap& heap) {
 
 std::string malloc_text(const Heap& heap, const TextStyle& style) {
   std::string text = malloc_line(heap);
-  text += fmt::format("            {}, found by {}, layout of {}\n", libc_text(heap), located_text(heap), layout_text(heap));
+  text += fmt::format("            {}, found by {}, layout of {}\n", libc_text(heap), located_text(heap),
+                      layout_text(heap));
   TextTable table({{"arena", Align::kRight},
                    {"", Align::kLeft},
                    {"heaps", Align::kRight},
@@ -99,8 +104,8 @@ std::string malloc_text(const Heap& heap, const TextStyle& style) {
                    {"large", Align::kRight},
                    {"top", Align::kRight},
                    {"trim returns", Align::kRight}});
-  const auto add = [&](const std::string& name, const std::string& note, std::uint64_t heaps, const std::string& threads,
-                       std::uint64_t system_bytes, const ArenaTotals& totals) {
+  const auto add = [&](const std::string& name, const std::string& note, std::uint64_t heaps,
+                       const std::string& threads, std::uint64_t system_bytes, const ArenaTotals& totals) {
     table.add({name, note, count_text(heaps), threads, bytes_text(system_bytes), amount(totals.of(ChunkState::kInUse)),
                amount(totals.of(ChunkState::kTcache)), amount(totals.of(ChunkState::kFast)),
                amount(totals.of(ChunkState::kUnsorted)), amount(totals.of(ChunkState::kSmall)),
@@ -119,11 +124,13 @@ std::string malloc_text(const Heap& heap, const TextStyle& style) {
   }
   add("total", "", heaps, "", system_bytes, all);
   text += heading("Arenas", style) + table.text("  ");
-  text += fmt::format("\n  malloc_trim(0): {} resident ({} mapped); chunks in tcaches hold back {} more\n",
-                      bytes_text(all.trim_nonzero_bytes), bytes_text(all.trim_bytes()), bytes_text(all.held_back_bytes));
+  text +=
+      fmt::format("\n  malloc_trim(0): {} resident ({} mapped); chunks in tcaches hold back {} more\n",
+                  bytes_text(all.trim_nonzero_bytes), bytes_text(all.trim_bytes()), bytes_text(all.held_back_bytes));
   text += confined_line(heap);
   if (heap.tcaches.empty()) return text;
-  TextTable tcaches({{"thread", Align::kRight}, {"tcache", Align::kRight}, {"arena", Align::kRight}, {"holds", Align::kRight}});
+  TextTable tcaches(
+      {{"thread", Align::kRight}, {"tcache", Align::kRight}, {"arena", Align::kRight}, {"holds", Align::kRight}});
   std::size_t shown = 0;
   for (const Tcache& tcache : heap.tcaches) {
     if (style.limit != 0 && shown++ == style.limit) break;
@@ -172,13 +179,23 @@ std::string places_text(const Heap& heap, const std::vector<Place>& places) {
   std::string text;
   for (const Place& place : places) {
     text += address_text(place.address) + "\n";
-    const auto add = [&](const char* label, const std::string& value) { text += fmt::format("  {:<8}{}\n", label, value); };
+    const auto add = [&](const char* label, const std::string& value) {
+      text += fmt::format("  {:<8}{}\n", label, value);
+    };
     const std::string arena = place.arena < heap.arenas.size() ? arena_name(heap, place.arena) : "";
     switch (place.kind) {
-      case PlaceKind::kNone: add("is", "not in malloc's memory"); break;
-      case PlaceKind::kArena: add("is", "in main_arena, the malloc_state of the main arena"); break;
-      case PlaceKind::kOverhead: add("is", "in the head of a heap of arena " + arena); break;
-      case PlaceKind::kNoChunk: add("is", "in arena " + arena + ", but in no chunk"); break;
+      case PlaceKind::kNone:
+        add("is", "not in malloc's memory");
+        break;
+      case PlaceKind::kArena:
+        add("is", "in main_arena, the malloc_state of the main arena");
+        break;
+      case PlaceKind::kOverhead:
+        add("is", "in the head of a heap of arena " + arena);
+        break;
+      case PlaceKind::kNoChunk:
+        add("is", "in arena " + arena + ", but in no chunk");
+        break;
       case PlaceKind::kMmapped:
         add("chunk", fmt::format("{} B mapped at {}, in use", count_text(place.mmapped->mapping.size_bytes()),
                                  address_text(place.mmapped->mapping.start)));
@@ -187,7 +204,7 @@ std::string places_text(const Heap& heap, const std::vector<Place>& places) {
         add("arena", arena);
         add("chunk", chunk_line(*place.chunk) +
                          (place.tcache == nullptr ? "" : fmt::format(": the tcache of thread {}", place.tcache->tid)));
-        add("offset", fmt::format("{} of the {} bytes of user data", 
+        add("offset", fmt::format("{} of the {} bytes of user data",
                                   static_cast<std::int64_t>(place.address - place.chunk->user_address()),
                                   count_text(place.chunk->user_bytes())));
         break;
@@ -203,7 +220,9 @@ void append_chunk_text(const Chunk& chunk, std::string& out) {
                  state_name(chunk.state));
 }
 
-std::string chunk_text_header() { return fmt::format("{:>18}  {:>14}  {}\n", "chunk", "bytes", "state"); }
+std::string chunk_text_header() {
+  return fmt::format("{:>18}  {:>14}  {}\n", "chunk", "bytes", "state");
+}
 
 std::string verify_text(const Verification& verification, const Process& process, const TextStyle& style) {
   std::string text = verification.consistent ? "consistent" : "not consistent";

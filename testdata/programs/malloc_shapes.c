@@ -23,6 +23,7 @@
 
 /* Not in every glibc that this may be linked with. */
 #pragma weak mallinfo2
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 #ifndef MALLOC_SHAPES_THREADS
 #define MALLOC_SHAPES_THREADS 8

@@ -26,10 +26,10 @@ std::optional<GlibcLayout> layout_of_debug_file(const std::string& path, const s
   const Result<DwarfLayout> dwarf = DwarfLayout::open(path, kTypes, root, "malloc.c");
   if (!dwarf || dwarf->build_id() != build_id_hex) return std::nullopt;
   GlibcLayout layout;
-#define HC_STRUCT(tag)                              \
-  {                                                 \
-    constexpr std::string_view kTag = #tag;         \
-    auto& out = layout.tag;                         \
+#define HC_STRUCT(tag)                      \
+  {                                         \
+    constexpr std::string_view kTag = #tag; \
+    auto& out = layout.tag;                 \
     out.size_bytes = dwarf->size_bytes(kTag).value_or(0);
 #define HC_FIELD(name) out.name = dwarf->field(kTag, #name);
 #define HC_FIELD_AT(name, path) out.name = dwarf->field(kTag, path);
