@@ -68,6 +68,7 @@ class Command {
 
   bool no_python() const { return process_.runtime() == nullptr; }
   std::string no_python_text() const {
+    if (process_.python.undetermined) return "whether there is a Python in this process cannot be told\n";
     return process_.python.version.empty() ? "there is no Python in this process\n"
                                            : fmt::format("CPython {} could not be decoded\n", process_.python.version);
   }
@@ -79,7 +80,15 @@ class Command {
   TextStyle style_;
 };
 
-// Writes all of `text`; false, with a message on standard error, if it did not go out whole.
+ExitStatus refuse(const Error& error, Progress& progress) {
+  progress.end();
+  fmt::print(stderr, "heapcore: {}\n", error.message);
+  if (!error.hint.empty()) fmt::print(stderr, "{}\n", error.hint);
+  return error.code == ErrorCode::kUsage ? ExitStatus::kUsage : ExitStatus::kUnreadable;
+}
+
+}  // namespace
+
 bool write_answer(const std::string& text, const std::string& path) {
   std::FILE* file = path.empty() ? stdout : std::fopen(path.c_str(), "we");
   if (file == nullptr) {
@@ -95,15 +104,6 @@ bool write_answer(const std::string& text, const std::string& path) {
   }
   return good;
 }
-
-ExitStatus refuse(const Error& error, Progress& progress) {
-  progress.end();
-  fmt::print(stderr, "heapcore: {}\n", error.message);
-  if (!error.hint.empty()) fmt::print(stderr, "{}\n", error.hint);
-  return error.code == ErrorCode::kUsage ? ExitStatus::kUsage : ExitStatus::kUnreadable;
-}
-
-}  // namespace
 
 ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;

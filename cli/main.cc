@@ -16,7 +16,10 @@ int main(int argc, char** argv) {
   EarlyExit early;
   const std::optional<Options> options = parse_command_line(argc, argv, early);
   if (!options) {
-    fmt::print(early.status == ExitStatus::kAnswered ? stdout : stderr, "{}", early.text);
+    if (early.status == ExitStatus::kAnswered) {
+      return static_cast<int>(write_answer(early.text, "") ? ExitStatus::kAnswered : ExitStatus::kUnreadable);
+    }
+    fmt::print(stderr, "{}", early.text);
     return static_cast<int>(early.status);
   }
   const std::size_t threads = options->threads > 0 ? static_cast<std::size_t>(options->threads)

@@ -2,7 +2,7 @@
 
 #include <archive.h>
 #include <capstone.h>
-#include <elfutils/version.h>
+#include <elfutils/libdwfl.h>
 #include <fmt/format.h>
 #include <tbb/version.h>
 #include <unistd.h>
@@ -10,6 +10,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -73,19 +75,22 @@ std::string version_text() {
   int capstone_major = 0;
   int capstone_minor = 0;
   cs_version(&capstone_major, &capstone_minor);
-  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) 0.{}, Capstone {}.{}, {}, oneTBB {}, fmt {}.{}.{}\n"
-                     "built with: CLI11 {}, JSON for Modern C++ {}.{}.{}\n",
-                     heapcore_version(), _ELFUTILS_VERSION, capstone_major, capstone_minor, archive_version_string(),
+  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) {}, Capstone {}.{}, {}, oneTBB {}\n"
+                     "built with: fmt {}.{}.{}, CLI11 {}, JSON for Modern C++ {}.{}.{}\n",
+                     heapcore_version(), dwfl_version(nullptr), capstone_major, capstone_minor, archive_version_string(),
                      TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100,
                      CLI11_VERSION, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 }
 
-// Accepts whole numbers from `least` up to what an int holds.
-CLI::Validator whole_number(int least, const char* what) {
-  const auto check = [least, what](const std::string& text) {
+constexpr int kMost = std::numeric_limits<int>::max();
+
+// Accepts whole numbers from `least` to `most`.
+CLI::Validator whole_number(int least, int most, const char* what) {
+  const auto check = [least, most, what](const std::string& text) {
     int value = 0;
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least;
+    const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least &&
+                      value <= most;
     return good ? std::string() : fmt::format("takes {}, not \"{}\"", what, text);
   };
   return CLI::Validator(check, "");
@@ -120,14 +125,14 @@ void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
   command.add_option("TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
   command.add_option("--pid", options.target.pid, "a live process instead of a core file")
-      ->check(whole_number(1, "a process id"));
+      ->check(whole_number(1, kMost, "a process id"));
   command.add_option("--exe", options.target.files.exe, "the main executable, if it lies elsewhere here");
   command.add_option("--sysroot", options.target.files.sysroot, "where the mapped files of another machine lie");
   command.add_flag("--json", options.json, "one JSON document on standard output");
   command.add_option("--limit", options.limit, "rows shown of long tables; 0 for all")
-      ->check(whole_number(0, "a whole number"));
+      ->check(whole_number(0, kMost, "a whole number"));
   command.add_option("--threads", options.threads, "threads to use; 0 for one a processor")
-      ->check(whole_number(0, "a whole number"));
+      ->check(whole_number(0, 1024, "a number of threads, at most 1024"));
   command.add_flag("--timings", options.timings, "how long each pass took, on standard error");
   command.add_flag("--values", options.values, "allow contents of strings and bytes in the answer");
   command.add_flag("!--no-progress", options.progress, "no progress on standard error");
@@ -251,6 +256,22 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
   }
   if (!options.chunks.empty() && options.chunks != "main" && !parse_address(options.chunks)) {
     early = usage(fmt::format("\"{}\" is no arena", options.chunks), "name one as `heapcore malloc` does, by address, or main");
+    return std::nullopt;
+  }
+  const OpenOptions& files = options.target.files;
+  if (!files.exe.empty() && ::access(files.exe.c_str(), R_OK) != 0) {
+    early = usage(fmt::format("--exe: {} does not exist or may not be read", files.exe), "name the file of the main program");
+    return std::nullopt;
+  }
+  std::error_code ignored;
+  if (!files.sysroot.empty() && !std::filesystem::is_directory(files.sysroot, ignored)) {
+    early = usage(fmt::format("--sysroot: {} is not a directory", files.sysroot),
+                  "name the directory under which the target's files lie by their own paths");
+    return std::nullopt;
+  }
+  if (!options.output.empty() && !options.output.ends_with(".txt") && !options.output.ends_with(".json")) {
+    early = usage(fmt::format("-o: {} says by its ending no form that heapcore writes", options.output),
+                  "end the name in .txt or .json");
     return std::nullopt;
   }
   if (options.target.core.empty() == (options.target.pid == 0)) {

@@ -85,6 +85,7 @@ class CensusTaker {
       census.tracked += totals.tracked;
     }
     report_unnamed();
+    report_unswept_allocator();
     census.types = std::move(types_);
     return census;
   }
@@ -223,8 +224,16 @@ class CensusTaker {
     }
     census.rings_whole = !heads.empty() && rings.whole();
     const std::uint64_t bound = mapped_bytes_ / runtime_.traits.gc_head_bytes();
+    const bool in_motion = std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(),
+                                       [](const Interpreter& interpreter) { return interpreter.gc_collecting; });
+    if (in_motion && !census.rings_whole) {
+      findings_.note("gc-collecting", Room::kAnalysis, 0,
+                     "the snapshot was taken inside a collection: the collector's lists are in motion, and the counts could not "
+                     "be compared with them");
+    }
     for (const GcListHead& head : heads) {
-      if (census.rings_whole && !head.permanent) continue;
+      // Rings in motion lead over the collector's stack and cannot be followed.
+      if ((census.rings_whole || in_motion) && !head.permanent) continue;
       walk_gc_list(reader, runtime_.traits, head.address, bound, findings_,
                    [&](Addr node) { settle_node(node, head.permanent, tally, census); });
     }
@@ -273,6 +282,15 @@ class CensusTaker {
     if (heap->region_at(address) != nullptr) return true;
     return std::any_of(heap->mmapped.begin(), heap->mmapped.end(),
                        [&](const MmappedChunk& chunk) { return chunk.mapping.contains(address); });
+  }
+
+  // jemalloc and its like are named, not walked. What the collector tracks of their memory was found through its lists.
+  void report_unswept_allocator() {
+    if (process_.heap() != nullptr) return;
+    findings_.add({"allocator-not-swept", Room::kAnalysis, 0,
+                   fmt::format("there is no glibc malloc to sweep ({}): objects outside obmalloc's pools that the collector "
+                               "does not track, such as long strings, are not counted",
+                               process_.malloc.why_not)});
   }
 
   void report_unnamed() {

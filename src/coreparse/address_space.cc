@@ -112,6 +112,13 @@ ByteState AddressSpace::state(Addr address) const {
   return segment == nullptr ? ByteState::kUnmapped : segment->state;
 }
 
+Addr AddressSpace::next_present(Addr from) const {
+  for (std::size_t i = lower_index(from); i < segments_.size(); ++i) {
+    if (segments_[i].bytes != nullptr) return std::max(from, segments_[i].start);
+  }
+  return ~Addr{0};
+}
+
 bool Reader::seek(Addr address) {
   const Segment* segment = space_->find(address);
   if (segment == nullptr || segment->bytes == nullptr) return false;

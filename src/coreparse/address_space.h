@@ -55,6 +55,9 @@ class AddressSpace {
   // The first segment that ends above `address`; segments().size() if none does.
   std::size_t lower_index(Addr address) const;
   ByteState state(Addr address) const;
+  // The first present byte at or after `from`; the highest address there is if none follows. Whoever walks memory steps over
+  // what is not there with this: mappings can be terabytes of nothing.
+  Addr next_present(Addr from) const;
 
  private:
   std::vector<Segment> segments_;

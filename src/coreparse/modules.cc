@@ -41,15 +41,18 @@ std::vector<std::string> candidate_files(const Snapshot& snapshot, const Module&
   if (module.is_executable && !options.exe.empty()) result.push_back(options.exe);
   if (module.path == kUnknownExecutable) return result;
   if (!options.sysroot.empty()) {
+    // A sysroot stands for the other machine: what lies here at the same path is another one's, and is not even tried.
     result.push_back(options.sysroot + module.path);
-  } else if (snapshot.info.kind == TargetKind::kProcess) {
-    // The kernel's own link to the mapped inode is right even in another root, or when the path was replaced since.
-    result.push_back(fmt::format("/proc/{}/map_files/{:x}-{:x}", snapshot.info.pid, first.start, first.end));
-    result.push_back(fmt::format("/proc/{}/root{}", snapshot.info.pid, module.path));
-    result.push_back(module.path);  // should it have ended since; what is there now is checked like any other
-  } else {
-    result.push_back(module.path);
+    if (snapshot.info.kind == TargetKind::kCore) return result;
   }
+  if (snapshot.info.kind == TargetKind::kProcess) {
+    // The kernel's own links to the mapped inode are right even in another root, or when the path was replaced since. Only
+    // root may follow the first; the second is the main program's alone.
+    result.push_back(fmt::format("/proc/{}/map_files/{:x}-{:x}", snapshot.info.pid, first.start, first.end));
+    if (module.is_executable) result.push_back(fmt::format("/proc/{}/exe", snapshot.info.pid));
+    result.push_back(fmt::format("/proc/{}/root{}", snapshot.info.pid, module.path));
+  }
+  result.push_back(module.path);  // what is there now is checked like any other
   return result;
 }
 

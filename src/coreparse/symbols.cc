@@ -39,6 +39,12 @@ class MemorySymbols {
     return std::nullopt;
   }
 
+  // Are all three tables in the snapshot, at least where they begin?
+  bool present() {
+    return reader_.load<std::uint32_t>(tables_.gnu_hash) && reader_.load<std::uint32_t>(tables_.symtab) &&
+           reader_.load<std::uint8_t>(tables_.strtab);
+  }
+
  private:
   static constexpr std::uint32_t kMaxChain = 1 << 20;
 
@@ -61,6 +67,10 @@ class MemorySymbols {
 };
 
 }  // namespace
+
+bool Module::tells_symbols(const AddressSpace& space) const {
+  return elf != nullptr || MemorySymbols(*this, space).present();
+}
 
 std::optional<Symbol> Module::symbol(std::string_view symbol_name, const AddressSpace& space) const {
   if (elf != nullptr) {

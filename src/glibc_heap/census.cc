@@ -50,8 +50,18 @@ class TrimForecast {
   // Pages that go back; returns their bytes.
   std::uint64_t release(AddrRange pages) {
     if (emptied_) return pages.size_bytes();
-    for (Addr page = pages.start; page < pages.end; page += page_bytes_) {
-      if (!reads_as_zeros(page)) nonzero_bytes_ += page_bytes_;
+    const AddressSpace& space = reader_.space();
+    for (Addr page = pages.start; page < pages.end;) {
+      const Segment* segment = space.find(page);
+      if (segment != nullptr && segment->bytes != nullptr) {
+        if (!reads_as_zeros(page)) nonzero_bytes_ += page_bytes_;
+        page += page_bytes_;
+        continue;
+      }
+      // A run of pages that the snapshot lacks: zeros, if it knows so, and anything otherwise.
+      const Addr next = std::min(pages.end, align_up(segment == nullptr ? pages.end : segment->end, page_bytes_));
+      if (space.state(page) != ByteState::kZeroFill) nonzero_bytes_ += next - page;
+      page = next;
     }
     return pages.size_bytes();
   }

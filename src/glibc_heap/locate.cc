@@ -92,7 +92,7 @@ std::string banner_version(const Snapshot& snapshot, const Module& module) {
         while (number.ends_with('.')) number.remove_suffix(1);
         return std::string(number);
       }
-      at += std::max<std::uint64_t>(n, 4096);
+      at = n != 0 ? at + n : snapshot.space.next_present(at);
     }
   }
   // "libc-2.31.so", until 2.33.

@@ -128,9 +128,9 @@ Candidate judge_address(Target& target, Addr address) {
 // Calls visit(address, value) for every aligned word that is there.
 template <typename Visitor>
 void for_each_word(Reader& reader, const std::vector<AddrRange>& ranges, Visitor&& visit) {
-  constexpr std::uint64_t kStepBytes = 4096;
   for (const AddrRange& range : ranges) {
     for (Addr start = align_up(range.start, 8); start < range.end;) {
+      start = align_up(std::min(reader.space().next_present(start), range.end), 8);
       const std::span<const std::byte> bytes = reader.span_to_end(start);
       const std::uint64_t n = align_down(std::min<std::uint64_t>(bytes.size(), range.end - start), 8);
       for (std::uint64_t offset = 0; offset < n; offset += 8) {
@@ -138,7 +138,7 @@ void for_each_word(Reader& reader, const std::vector<AddrRange>& ranges, Visitor
         std::memcpy(&value, bytes.data() + offset, sizeof value);
         visit(start + offset, value);
       }
-      start = n != 0 ? start + n : align_down(start, kStepBytes) + kStepBytes;
+      start += std::max<std::uint64_t>(n, 8);
     }
   }
 }

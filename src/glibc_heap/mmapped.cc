@@ -16,6 +16,7 @@ class MmappedFinder {
 
   // The chunk whose mapping begins at this page and ends at or before `limit`.
   std::optional<MmappedChunk> at(Addr start, Addr limit);
+  std::vector<AddrRange> anonymous_runs() const;
   std::vector<AddrRange> gaps(std::span<const AddrRange> skip) const;
   // First from each gap's start, chunk after chunk; then, while malloc's own count is not reached, at every other page.
   void scan(const std::vector<AddrRange>& gaps);
@@ -65,16 +66,30 @@ std::optional<MmappedChunk> MmappedFinder::at(Addr start, Addr limit) {
   return found;
 }
 
+// Anonymous writable memory. Neighbours are joined: the kernel splits a mapping where part of it is advised or locked, as numpy
+// does with large arrays.
+std::vector<AddrRange> MmappedFinder::anonymous_runs() const {
+  std::vector<AddrRange> out;
+  for (const Mapping& mapping : snapshot_.mappings) {
+    // A live target's anonymous memory can bear a name ("[anon:...]").
+    const bool anonymous = mapping.path.empty() || mapping.path.starts_with("[anon");
+    if (!anonymous || !mapping.writable || mapping.shared) continue;
+    if (!out.empty() && out.back().end == mapping.start) {
+      out.back().end = mapping.end;
+    } else {
+      out.push_back({mapping.start, mapping.end});
+    }
+  }
+  return out;
+}
+
 // Anonymous writable memory less the heap's own regions and `skip`.
 std::vector<AddrRange> MmappedFinder::gaps(std::span<const AddrRange> skip) const {
   std::vector<AddrRange> taken(skip.begin(), skip.end());
   for (const Arena& arena : heap_.arenas) taken.insert(taken.end(), arena.heaps.begin(), arena.heaps.end());
   std::sort(taken.begin(), taken.end(), [](const AddrRange& a, const AddrRange& b) { return a.start < b.start; });
   std::vector<AddrRange> out;
-  for (const Mapping& mapping : snapshot_.mappings) {
-    // A live target's anonymous memory can bear a name ("[anon:...]").
-    const bool anonymous = mapping.path.empty() || mapping.path.starts_with("[anon");
-    if (!anonymous || !mapping.writable || mapping.shared) continue;
+  for (const AddrRange& mapping : anonymous_runs()) {
     Addr at = mapping.start;
     auto claim =
         std::lower_bound(taken.begin(), taken.end(), at, [](const AddrRange& r, Addr a) { return r.end <= a; });
@@ -103,6 +118,7 @@ void MmappedFinder::scan(const std::vector<AddrRange>& gaps) {
   for (const AddrRange& range : rest) {
     Addr at = range.start;
     while (at < range.end && !complete()) {
+      at = align_up(std::min(snapshot_.space.next_present(at), range.end), heap_.page_bytes);
       const std::optional<MmappedChunk> found = this->at(at, range.end);
       if (found) heap_.mmapped.push_back(*found);
       at = found ? found->mapping.end : at + heap_.page_bytes;

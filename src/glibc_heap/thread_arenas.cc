@@ -91,6 +91,7 @@ std::vector<std::int64_t> got_offsets(Target& target) {
     const bool ours = mapping.path == target.module->path && !mapping.executable;
     if (!ours || (!mapping.writable && mapping.size_bytes() > kRelroBytes)) continue;
     for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
+      at = align_up(std::min(target.reader.space().next_present(at), mapping.end), 8);
       const std::int64_t value = target.reader.load<std::int64_t>(at).value_or(0);
       if (value < 0 && value >= -static_cast<std::int64_t>(kTlsReachBytes) && value % 8 == 0) offsets.push_back(value);
     }

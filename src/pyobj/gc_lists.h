@@ -66,7 +66,7 @@ void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64
     Addr next = 0;
     Addr back = 0;
     sound = is_aligned(at, 8) && reader.try_load(at + fields._gc_next.offset, next) &&
-            reader.try_load(at + fields._gc_prev.offset, back) && align_down(back, 4) == previous;
+            reader.try_load(at + fields._gc_prev.offset, back) && (align_down(back, 4) == previous || (back & 2) != 0);
     if (!sound) break;
     visit(at);
     ++nodes;

@@ -99,10 +99,11 @@ inline bool ObjectReader::read_gc_head(std::span<const std::byte> head, ObjectVi
     object.gc_next = next;
     return read_gc_refs(word_at(head, layout_.PyGC_Head.gc_refs.offset), next, prev, object);
   }
-  // _gc_next: bit 0 is set while collecting. _gc_prev: bit 0 finalized, bit 1 collecting; an untracked object keeps bit 0.
+  // _gc_next: bit 0 is set while collecting. _gc_prev: bit 0 finalized, bit 1 collecting, and then a count stands where the link
+  // was, which may be 0; an untracked object keeps bit 0.
   object.gc_next = align_down(next, 4);
   object.tracked = object.gc_next != 0;
-  return object.tracked ? is_aligned(object.gc_next, 8) && align_down(prev, 4) != 0 : align_down(prev, 4) == 0;
+  return object.tracked ? is_aligned(object.gc_next, 8) && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
 }
 
 // To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a tracked one.

@@ -37,7 +37,10 @@ class Finder {
   PythonState run() {
     PythonState state;
     const Module* module = find_module();
-    if (module == nullptr) return state;
+    if (module == nullptr) {
+      state.undetermined = !told_that_there_is_none();
+      return state;
+    }
     std::optional<PyVersion> version = find_version(*module);
     if (!version) version = probe_version(*module);
     if (!version) {
@@ -173,6 +176,25 @@ class Finder {
       if (module.name().find("python") != std::string_view::npos && symbol(module, "PyType_Type")) return &module;
     }
     return nullptr;
+  }
+
+  // Where the main program's symbols, and those of whatever is called after Python, could be looked at. If not: a finding.
+  bool told_that_there_is_none() {
+    const Module* main = snapshot_.executable();
+    const Module* silent = main != nullptr && !main->tells_symbols(snapshot_.space) ? main : nullptr;
+    for (const Module& module : snapshot_.modules) {
+      const bool suspect = module.name().find("python") != std::string_view::npos;
+      if (suspect && !module.tells_symbols(snapshot_.space)) silent = &module;
+    }
+    if (main != nullptr && silent == nullptr) return true;
+    report(findings_, "python-undetermined", silent == nullptr ? 0 : silent->range.start,
+           silent == nullptr ? std::string("whether there is a Python in it cannot be told: the snapshot does not say what program "
+                                           "this was")
+                             : fmt::format("whether there is a Python in it cannot be told: {}'s symbols are neither in the "
+                                           "snapshot nor in a file here that is proved to be it; name that file with --exe or "
+                                           "--sysroot",
+                                           silent->path));
+    return false;
   }
 
   std::optional<Addr> symbol(const Module& module, std::string_view name) {
@@ -321,8 +343,9 @@ class Finder {
       Addr first = 0;
       Addr back = 0;
       if (!reader_.try_load(head + fields._gc_next.offset, first)) return false;
-      // A member that the snapshot lacks proves nothing either way.
-      if (reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back) && align_down(back, 4) != head) return false;
+      // A member that the snapshot lacks proves nothing either way, nor does one that is being collected (bit 1).
+      const bool read = reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back);
+      if (read && (back & 2) == 0 && align_down(back, 4) != head) return false;
     }
     return true;
   }

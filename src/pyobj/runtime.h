@@ -48,6 +48,8 @@ struct PythonState {
   // "3.11.7"; empty in a process with no Python in it. May be set although `runtime` is not: a version that heapcore
   // cannot read, or a runtime that did not verify; findings say which.
   std::string version;
+  // The snapshot does not even say whether there is a Python; a finding says why.
+  bool undetermined = false;
   std::optional<PyRuntime> runtime;
 };
 

@@ -14,7 +14,7 @@ constexpr int kMaxMetatypeDepth = 8;
 constexpr int kMaxBaseDepth = 64;
 // No type's fixed part is larger; a larger one is not a type, or a damaged one.
 constexpr std::uint64_t kMaxBasicSize = 1 << 20;
-constexpr std::size_t kMaxNameBytes = 512;
+constexpr std::size_t kMaxNameBytes = 4096;
 
 // Static types that interpreters export, and their tp_name: needed where the snapshot lacks the text (Include/cpython/*.h).
 constexpr std::pair<const char*, const char*> kExportedTypes[] = {

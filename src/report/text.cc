@@ -45,7 +45,8 @@ std::string process_section(const Process& process) {
     table.add({"Python", fmt::format("{}, found by {}, layout of {}", process.python.version, runtime->located_by,
                                      runtime->traits.layout_version)});
   } else {
-    table.add({"Python", process.python.version.empty() ? "none in this process"
+    table.add({"Python", process.python.undetermined      ? "cannot be told (see the warnings)"
+                         : process.python.version.empty() ? "none in this process"
                                                         : process.python.version + ", not decoded (see the warnings)"});
   }
   if (const Heap* heap = process.heap()) {
