@@ -15,7 +15,7 @@ enum class ExitStatus : int { kAnswered = 0, kIncomplete = 1, kUsage = 2, kUnrea
 enum class ColorChoice : std::uint8_t { kAuto, kAlways, kNever };
 
 struct Options {
-  std::string command;  // one of command_names()
+  std::string command;  // "report", "types" ...
   TargetName target;
   std::string output;  // -o of report; empty: standard output
   bool json = false;

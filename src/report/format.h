@@ -12,6 +12,8 @@ namespace heapcore {
 std::string bytes_text(std::uint64_t bytes);
 // "12,345,678".
 std::string count_text(std::uint64_t count);
+// "1 arena", "4,000 arenas".
+std::string counted(std::uint64_t count, std::string_view noun);
 // "12.3 %"; "-" of nothing.
 std::string percent_text(std::uint64_t part, std::uint64_t whole);
 // "0x7f3a10".

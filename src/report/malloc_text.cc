@@ -80,10 +80,10 @@ std::string malloc_line(const Heap& heap) {
   const CountBytes free = all.free();
   const CountBytes in_use = all.of(ChunkState::kInUse);
   return fmt::format(
-      "  malloc    {} arenas, {}: {} in use ({}), {} free; {} mmapped chunks, {}\n"
+      "  malloc    {}, {}: {} in use ({}), {} free; {}, {}\n"
       "            malloc_trim(0) would return {}\n",
-      count_text(heap.arenas.size()), bytes_text(system_bytes), bytes_text(in_use.bytes),
-      percent_text(in_use.bytes, system_bytes), bytes_text(free.bytes), count_text(heap.mmapped.size()),
+      counted(heap.arenas.size(), "arena"), bytes_text(system_bytes), bytes_text(in_use.bytes),
+      percent_text(in_use.bytes, system_bytes), bytes_text(free.bytes), counted(heap.mmapped.size(), "mmapped chunk"),
       bytes_text(heap.mmapped_total().bytes), bytes_text(all.trim_nonzero_bytes));
 }
 

@@ -80,8 +80,8 @@ std::string ledger_summary(const Ledger& ledger) {
 }
 
 std::string obmalloc_line(const ObmallocUse& use) {
-  return fmt::format("  obmalloc  {} arenas, {}: {} in use ({}), {} free in used pools, {} in free pools\n",
-                     count_text(use.arenas.size()), bytes_text(use.bytes), bytes_text(use.bytes_in_use),
+  return fmt::format("  obmalloc  {}, {}: {} in use ({}), {} free in used pools, {} in free pools\n",
+                     counted(use.arenas.size(), "arena"), bytes_text(use.bytes), bytes_text(use.bytes_in_use),
                      percent_text(use.bytes_in_use, use.bytes), bytes_text(use.bytes_free - use.bytes_free_pools),
                      bytes_text(use.bytes_free_pools));
 }
