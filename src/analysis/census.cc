@@ -60,7 +60,9 @@ class CensusTaker {
         progress_(progress),
         findings_(findings),
         types_(std::make_unique<TypeTable>(process.snapshot, runtime_)),
-        tallies_([this] { return Tally(process_, *types_); }) {}
+        tallies_([this] { return Tally(process_, *types_); }),
+        collecting_(std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(),
+                                [](const Interpreter& interpreter) { return interpreter.gc_collecting; })) {}
 
   Census run() {
     sweep();
@@ -158,15 +160,17 @@ class CensusTaker {
     std::uint32_t block = 0;
     for (std::uint32_t offset = pool.first_block; offset < pool.nextoffset; offset += pool.block_bytes, ++block) {
       if (free.test(block)) continue;
-      const bool is_object = sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), tally);
+      const bool is_object = sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), tally, false);
       (is_object ? tally.pools.objects : tally.pools.other).add(pool.block_bytes);
     }
   }
 
-  // Counts the object in a block, if there is one.
-  bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally) {
+  // Counts the object in a block, if there is one. A chunk may hold anything, what was freed there too; so there a tracked
+  // object has to be known to its neighbours.
+  bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally, bool in_chunk) {
     ObjectView object;
     if (!tally.objects.recognise(address, bytes, object)) return false;
+    if (in_chunk && object.tracked && !collecting_ && !tally.objects.is_linked(object)) return false;
     tally.count(object, checked_size(object, bytes.subspan(object.offset), tally));
     if (object.tracked) tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
     return true;
@@ -189,7 +193,7 @@ class CensusTaker {
     for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
       if (!chunk.in_use()) return;
       const std::span<const std::byte> bytes = tally.objects.reader().span(chunk.user_address(), chunk.user_bytes());
-      const bool is_object = !bytes.empty() && sweep_block(chunk.user_address(), bytes, tally);
+      const bool is_object = !bytes.empty() && sweep_block(chunk.user_address(), bytes, tally, true);
       (is_object ? tally.chunks.objects : tally.chunks.other).add(chunk.size_bytes);
       done += chunk.size_bytes;
       if (done > (4 << 20)) {
@@ -205,7 +209,7 @@ class CensusTaker {
       tally.objects.start_pool();
       const Addr user = chunk.address + kChunkHeaderBytes;
       const std::span<const std::byte> bytes = tally.objects.reader().span(user, chunk.mapping.end - user);
-      const bool is_object = !bytes.empty() && sweep_block(user, bytes, tally);
+      const bool is_object = !bytes.empty() && sweep_block(user, bytes, tally, true);
       (is_object ? tally.mmapped.objects : tally.mmapped.other).add(chunk.mapping.size_bytes());
     }
   }
@@ -312,6 +316,7 @@ class CensusTaker {
   std::vector<Addr> damaged_pools_;  // sorted
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
+  bool collecting_;
 };
 
 }  // namespace

@@ -8,6 +8,20 @@ bool ObjectReader::is_object_address(std::uint64_t refcnt) {
   return reader_.try_load(refcnt + layout_.PyObject.ob_type.offset, type) && cache_.lookup(type).id != kNoType;
 }
 
+bool ObjectReader::is_linked(const ObjectView& object) {
+  const Addr node = object.address - traits_.gc_head_bytes();
+  Addr prev = 0;
+  Addr next_of_prev = 0;
+  Addr prev_of_next = 0;
+  if (!reader_.try_load(node + layout_.PyGC_Head._gc_prev.offset, prev) ||
+      !reader_.try_load(align_down(prev, 4) + layout_.PyGC_Head._gc_next.offset, next_of_prev) ||
+      align_down(next_of_prev, 4) == node) {
+    return true;
+  }
+  return !reader_.try_load(object.gc_next + layout_.PyGC_Head._gc_prev.offset, prev_of_next) ||
+         align_down(prev_of_next, 4) == node;
+}
+
 bool ObjectReader::at(Addr address, ObjectView& object) {
   Addr type_address = 0;
   if (!reader_.try_load(address + layout_.PyObject.ob_type.offset, type_address)) return false;

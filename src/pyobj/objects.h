@@ -42,6 +42,10 @@ class ObjectReader {
   // Is there an object in the block at `address` with these bytes?
   bool recognise(Addr address, std::span<const std::byte> block, ObjectView& object);
 
+  // Does a neighbour on the collector's list know this tracked object? Not while a collection runs, which uses the links for
+  // counts. True where the snapshot lacks the neighbours.
+  bool is_linked(const ObjectView& object);
+
   // The object at a known address, as a list of the collector names it.
   bool at(Addr address, ObjectView& object);
 
@@ -103,7 +107,8 @@ inline bool ObjectReader::read_gc_head(std::span<const std::byte> head, ObjectVi
   // was, which may be 0; an untracked object keeps bit 0.
   object.gc_next = align_down(next, 4);
   object.tracked = object.gc_next != 0;
-  return object.tracked ? is_aligned(object.gc_next, 8) && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
+  // A ring's head may lie at a multiple of 4 only (3.13.1 on).
+  return object.tracked ? is_aligned(object.gc_next, 4) && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
 }
 
 // To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a tracked one.
@@ -153,9 +158,7 @@ inline bool ObjectReader::recognise(Addr address, std::span<const std::byte> blo
 }
 
 inline std::uint64_t ObjectReader::size_of(const ObjectView& object, std::span<const std::byte> bytes) {
-  if (object.type.size_rule == SizeRule::kFixed) {
-    return std::uint64_t{object.type.basicsize} + object.type.inline_values_bytes + object.type.header_bytes;
-  }
+  if (object.type.size_rule == SizeRule::kFixed) return std::uint64_t{object.type.basicsize} + object.type.header_bytes;
   return size_by_rule(object, bytes);
 }
 

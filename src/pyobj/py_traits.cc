@@ -16,7 +16,31 @@ struct Row {
   PyTraits traits;
 };
 
+// The count has 32 bits; above it, 16 that are 0 in a live object (in one on a free list a link lies over them), then flags.
+constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
+                                  .pool_bytes = 16 << 10,
+                                  .long_rep = LongRep::kLvTag,
+                                  .pre_header = PreHeader::kManagedDictOrWeakref,
+                                  .int_counts_one_digit = true,
+                                  .obmalloc_home = ObmallocHome::kInterpreterPointer,
+                                  .refcnt_mask = 0xff00ffffffffffff,
+                                  .refcnt_bound = std::uint64_t{1} << 32};
+
 const Row kRows[] = {
+    {3, 6,
+     {.arena_bytes = 256 << 10,
+      .pool_bytes = 4 << 10,
+      .gc_head = GcHead::kShiftedRefsWord,
+      .stgdict_has_sizeof = false,
+      .gc_home = GcHome::kStatic}},
+    {3, 7,
+     {.arena_bytes = 256 << 10,
+      .pool_bytes = 4 << 10,
+      .gc_head = GcHead::kShiftedRefsWord,
+      .gc_home = GcHome::kRuntime}},
+    {3, 8, {.arena_bytes = 256 << 10, .pool_bytes = 4 << 10, .gc_home = GcHome::kRuntime}},
+    {3, 9, {.arena_bytes = 256 << 10, .pool_bytes = 4 << 10}},
+    {3, 10, {.arena_bytes = 1 << 20, .pool_bytes = 16 << 10}},
     {3, 11,
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
@@ -37,6 +61,8 @@ const Row kRows[] = {
       .pre_header = PreHeader::kManagedDictOrWeakref,
       .int_counts_one_digit = true,
       .obmalloc_home = ObmallocHome::kInterpreterPointer}},
+    {3, 14, kTraits3_14},
+    {3, 15, kTraits3_14},
 };
 
 const Row* row_for(const PyVersion& version) {

@@ -68,21 +68,21 @@ struct PyTraits {
   // sys.getsizeof counts at least one digit of an int, even of 0 (3.11+).
   bool int_counts_one_digit = false;
 
+  // ctypes' dict of a type has a __sizeof__ of its own (3.7 to 3.12).
+  bool stgdict_has_sizeof = true;
+
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;
   // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make it no
   // object: no count reaches 2^40, for it would take as many references, of 8 bytes each, as an address space holds.
   std::uint64_t refcnt_mask = ~std::uint64_t{0};
   std::uint64_t refcnt_bound = std::uint64_t{1} << 40;
-  // object.__sizeof__ counts the values that instances of a class with INLINE_VALUES have behind them, in the same block.
-  bool sizes_inline_values = false;
 
   std::uint32_t gc_head_bytes() const { return layout->PyGC_Head.size_bytes; }
 };
 
 // Bits of tp_flags that this room tests; the same in all versions supported (Include/object.h).
 namespace tp_flag {
-inline constexpr std::uint64_t kInlineValues = 1 << 2;
 inline constexpr std::uint64_t kManagedWeakref = 1 << 3;
 inline constexpr std::uint64_t kManagedDict = 1 << 4;
 inline constexpr std::uint64_t kHeapType = 1 << 9;

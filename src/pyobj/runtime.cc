@@ -322,9 +322,16 @@ class Finder {
     Interpreter interpreter;
     interpreter.address = address;
     if (fields.id.present() && !reader_.try_load(address + fields.id.offset, interpreter.id)) return std::nullopt;
-    if (runtime.traits.gc_home != GcHome::kInterpreter) return interpreter;
     std::int32_t enabled = 0;
     std::int32_t collecting = 0;
+    if (runtime.traits.gc_home == GcHome::kRuntime) {
+      const Addr gc = runtime.shared_generations - layout._PyRuntimeState.gc_generations.offset;
+      reader_.try_load(gc + layout._PyRuntimeState.gc_enabled.offset, enabled);
+      reader_.try_load(gc + layout._PyRuntimeState.gc_collecting.offset, collecting);
+      interpreter.gc_enabled = enabled != 0;
+      interpreter.gc_collecting = collecting != 0;
+    }
+    if (runtime.traits.gc_home != GcHome::kInterpreter) return interpreter;
     if (!reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
         !reader_.try_load(address + fields.gc_collecting.offset, collecting)) {
       return std::nullopt;

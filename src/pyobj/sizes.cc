@@ -12,11 +12,11 @@ constexpr std::uint64_t kWordBytes = 8;
 constexpr std::uint64_t kMaxFormatCodes = 1 << 16;
 constexpr std::size_t kMaxFormatText = 1 << 16;
 
-// An integer field of 4 or 8 bytes, or 0 if the bytes at hand end before it (a damaged type says a smaller basicsize than is
+// An integer field of at most 8 bytes, or 0 if the bytes at hand end before it (a damaged type says a smaller basicsize than is
 // true) or the layout lacks it.
 std::uint64_t word_of(std::span<const std::byte> bytes, const Field& field) {
   std::uint64_t value = 0;
-  const std::size_t width = field.width_bytes == 4 ? 4 : kWordBytes;
+  const std::size_t width = field.width_bytes < kWordBytes ? field.width_bytes : kWordBytes;
   if (field.present() && field.offset + width <= bytes.size()) std::memcpy(&value, bytes.data() + field.offset, width);
   return value;
 }
@@ -91,7 +91,7 @@ std::uint64_t ObjectReader::code_size(const ObjectView& object, std::span<const 
   if (word_of(bytes, fields.co_opcache) != 0) {
     constexpr std::uint64_t kCodeUnitBytes = 2;  // co_opcache_map has a byte for each
     size += tuple_length(word_of(bytes, fields.co_code)) / kCodeUnitBytes;
-    size += std::uint64_t{static_cast<std::uint8_t>(word_of(bytes, fields.co_opcache_size))} * layout_._PyOpcache.size_bytes;
+    size += word_of(bytes, fields.co_opcache_size) * layout_._PyOpcache.size_bytes;
   }
   return size;
 }
@@ -226,7 +226,13 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       size += (used + kBlockItems - 1) / kBlockItems * kBlockBytes;
       break;
     }
-    case SizeRule::kByteArray: size += word_of(bytes, layout_.PyByteArrayObject.ob_alloc); break;
+    case SizeRule::kByteArray: {
+      const std::uint64_t alloc = word_of(bytes, layout_.PyByteArrayObject.ob_alloc);
+      // From 3.15 on the buffer is a bytes object.
+      const bool in_bytes = alloc != 0 && layout_.PyByteArrayObject.ob_bytes_object.present();
+      size += alloc + (in_bytes ? layout_.PyBytesObject.ob_sval.offset + 1 : 0);
+      break;
+    }
     case SizeRule::kBuffered:
       if (word_of(bytes, layout_.buffered.buffer) != 0) size += word_of(bytes, layout_.buffered.buffer_size);
       break;
@@ -239,7 +245,7 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
     }
     case SizeRule::kStruct: size += struct_codes_size(word_of(bytes, layout_.PyStructObject.s_codes)); break;
     case SizeRule::kCtypesType: size = ctypes_type_size(object, bytes); break;
-    case SizeRule::kStgDict: size = stgdict_size(object, bytes); break;
+    case SizeRule::kStgDict: size = traits_.stgdict_has_sizeof ? stgdict_size(object, bytes) : dict_size(object, bytes); break;
     case SizeRule::kElement: size += element_extra_size(word_of(bytes, layout_.ElementObject.extra)); break;
     case SizeRule::kProduct: size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes; break;
     case SizeRule::kCombinations: size += word_of(bytes, layout_.combinationsobject.r) * kWordBytes; break;
@@ -275,7 +281,7 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     }
   }
-  return size + type.header_bytes + type.inline_values_bytes;
+  return size + type.header_bytes;
 }
 
 }  // namespace heapcore

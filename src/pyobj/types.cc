@@ -97,7 +97,6 @@ TypeBrief TypeTable::classify(Addr address) {
   brief.header_bytes = info.header_bytes;
   brief.basicsize = static_cast<std::uint32_t>(info.basicsize);
   brief.itemsize = static_cast<std::uint32_t>(info.itemsize);
-  brief.inline_values_bytes = static_cast<std::uint16_t>(info.inline_values_bytes);
   brief.size_rule = info.size_rule;
   return brief;
 }
@@ -143,22 +142,7 @@ TypeInfo TypeTable::read(Reader& reader, Addr address) {
   }
   read_name(reader, info);
   info.size_rule = size_rule_of(reader, info);
-  info.inline_values_bytes = inline_values_bytes(reader, info);
   return info;
-}
-
-// As _PyInlineValuesSize (3.13): a prefix of one byte a value, rounded up, a word of its own, and the values.
-std::uint32_t TypeTable::inline_values_bytes(Reader& reader, const TypeInfo& info) {
-  constexpr std::uint64_t kMaxValues = 254;  // what the prefix's bytes can count
-  Addr address = 0;
-  if (!runtime_.traits.sizes_inline_values || (info.flags & tp_flag::kInlineValues) == 0 ||
-      !reader.try_load(info.address + layout_.PyHeapTypeObject.ht_cached_keys.offset, address)) {
-    return 0;
-  }
-  const std::optional<DictKeys> keys = read_dict_keys(reader, runtime_.traits, address);
-  if (!keys || keys->nentries + keys->usable > kMaxValues) return 0;
-  const std::uint64_t values = keys->nentries + keys->usable;
-  return static_cast<std::uint32_t>(align_up(values, 8) + (values + 1) * 8);
 }
 
 std::optional<std::string> TypeTable::tp_name(Reader& reader, Addr address) {
@@ -238,7 +222,7 @@ SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
   };
   for (const auto& [flag, rule] : kByFlag) {
     if ((info.flags & flag) == 0) continue;
-    const bool may_be_ctypes = rule == SizeRule::kType && layout_.StgInfo.size_bytes != 0;
+    const bool may_be_ctypes = rule == SizeRule::kType && layout_.StgDictObject.size_bytes == 0;
     return may_be_ctypes && has_base(reader, info.address, "_ctypes.CType_Type") ? SizeRule::kCtypesType : rule;
   }
   Addr at = info.address;

@@ -61,7 +61,6 @@ struct TypeInfo {
   std::uint64_t basicsize = 0;
   std::uint64_t itemsize = 0;
   std::uint32_t header_bytes = 0;  // before the object: PyGC_Head and pre-header; 0 if it has none
-  std::uint32_t inline_values_bytes = 0;  // behind the object: its attributes' values (3.13+)
   SizeRule size_rule = SizeRule::kFixed;
 
   bool has_gc() const { return header_bytes != 0; }
@@ -74,7 +73,6 @@ struct TypeBrief {
   std::uint32_t header_bytes = 0;
   std::uint32_t basicsize = 0;
   std::uint32_t itemsize = 0;
-  std::uint16_t inline_values_bytes = 0;
   SizeRule size_rule = SizeRule::kFixed;
 };
 
@@ -94,7 +92,6 @@ class TypeTable {
  private:
   bool is_type(Reader& reader, Addr address, int depth);
   TypeInfo read(Reader& reader, Addr address);
-  std::uint32_t inline_values_bytes(Reader& reader, const TypeInfo& info);
   void read_name(Reader& reader, TypeInfo& info);
   std::optional<std::string> tp_name(Reader& reader, Addr address);
   bool has_base(Reader& reader, Addr type, std::string_view name);

@@ -1,8 +1,8 @@
 """What an interpreter says of its own heap, measured so that the measuring does not show.
 
 Why what is measured is still true of the process when it sleeps:
-  - The caller turns the collector off, and imports, opens and binds before whatever measuring needs. Measuring runs
-    three times: the first warms every cache; the last two must be equal, else the program fails.
+  - The caller turns the collector off, and imports, opens and binds before whatever measuring needs. Measuring is
+    repeated until it says the same twice: before that it warms caches, such as those that code gets in its 1024th call.
   - Measuring keeps nothing: its list is not in its own result, its counting dicts hold only integers and so are never
     tracked, and the running functions have no frame objects (CPython 3.11 and later make them on demand).
   - malloc_info() writes to an unbuffered stream opened before. ctypes needs small blocks only, which are pymalloc's,
@@ -17,6 +17,7 @@ import gc
 import os
 import sys
 
+MEASUREMENTS = 12
 STATIC = []  # static_ranges()
 
 CodeType = type((lambda: None).__code__)
@@ -93,6 +94,10 @@ def held_by_code(code):
     """What a code object holds, but for a tuple of these names and a bytes object that no attribute shows."""
     names = code.co_varnames + code.co_cellvars + code.co_freevars
     attributes = ("co_consts", "co_names", "co_filename", "co_name", "co_qualname", "co_linetable", "co_exceptiontable")
+    if sys.version_info < (3, 11):  # later these are made when asked for
+        attributes += ("co_varnames", "co_cellvars", "co_freevars", "co_code")
+    if sys.version_info < (3, 10):
+        attributes += ("co_lnotab",)
     return names + tuple([getattr(code, name) for name in attributes if hasattr(code, name)])
 
 
@@ -104,20 +109,30 @@ def is_static(address, static):
 
 
 def static_ranges():
-    """Where the binaries' own data lies: their mappings, and the .bss that follows without a gap."""
-    found, end, inside = [], 0, False
-    binary = os.readlink("/proc/self/exe")
+    """Where the binaries' own data lies: what their program headers say, .bss included."""
+    found = []
     with open("/proc/self/maps") as maps:
         for line in maps:
             fields = line.split(None, 5)
-            start, stop = (int(x, 16) for x in fields[0].split("-"))
             path = fields[5].strip() if len(fields) > 5 else ""
-            is_bss = inside and not path and start == end and stop - start < 1 << 20
-            inside = is_bss or path == binary or ".so" in path.rpartition("/")[2]
-            if inside:
-                found.append((start, stop))
-            end = stop
+            name = path.rpartition("/")[2]
+            if fields[2].strip("0") == "" and (".so" in name or name.startswith("python")):
+                start = int(fields[0].split("-")[0], 16)
+                found.append((start, start + loaded_bytes(path)))
     return found
+
+
+def loaded_bytes(path):
+    """From the first to the last byte that an ELF file of 64 bits has loaded."""
+    def number(data, offset, size):
+        return int.from_bytes(data[offset:offset + size], "little")
+
+    with open(path, "rb") as file:
+        data = file.read(4096)
+    first, count = number(data, 32, 8), number(data, 56, 2)
+    headers = [data[first + 56 * i:first + 56 * (i + 1)] for i in range(count)]
+    loads = [(number(h, 16, 8), number(h, 40, 8)) for h in headers if number(h, 0, 4) == 1]  # PT_LOAD
+    return max(address + size for address, size in loads) - min(address for address, _ in loads) // 4096 * 4096
 
 
 def measure(static, made_counts, with_reachable):
@@ -147,10 +162,12 @@ def write_settled(fd, made_counts, with_reachable=True):
     `with_reachable`: counts untracked objects as well, which fills (and frees) a lot of memory.
     """
     STATIC.extend(static_ranges())  # kept: what lives while measuring must live on
-    measure(STATIC, made_counts, with_reachable)
-    before = measure(STATIC, made_counts, with_reachable)
-    after = measure(STATIC, made_counts, with_reachable)
-    if before != after:
+    before = after = ""
+    for _ in range(MEASUREMENTS):
+        before, after = after, measure(STATIC, made_counts, with_reachable)
+        if before == after:
+            break
+    else:
         sys.exit("measuring disturbs what it measures")
     os.write(fd, after.encode())
 

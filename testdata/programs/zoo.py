@@ -15,8 +15,6 @@ truth.py says why all this is still true of the sleeping process.
 import array
 import asyncio
 import collections
-import contextvars
-import dataclasses
 import datetime
 import decimal
 import enum
@@ -38,6 +36,11 @@ import _thread
 
 import truth
 
+try:
+    import contextvars
+    import dataclasses
+except ImportError:  # 3.6
+    contextvars = dataclasses = None
 try:
     import ctypes
 except ImportError:  # a minimal installation
@@ -247,17 +250,17 @@ class Callable:
 Point = collections.namedtuple("Point", "x y z")
 
 
-@dataclasses.dataclass
-class Row:
-    key: int
-    name: str
-    tags: list
+if dataclasses:
+    @dataclasses.dataclass
+    class Row:
+        key: int
+        name: str
+        tags: list
 
-
-@dataclasses.dataclass(**({"slots": True} if sys.version_info >= (3, 10) else {}))
-class SlotRow:
-    key: int
-    name: str
+    @dataclasses.dataclass(**({"slots": True} if sys.version_info >= (3, 10) else {}))
+    class SlotRow:
+        key: int
+        name: str
 
 
 class Colour(enum.Enum):
@@ -312,8 +315,9 @@ def make_user_objects(n):
     keep(Target, lambda i: Target(), n)
     keep(Callable, lambda i: Callable(), n)
     keep(Point, lambda i: Point(i, -i, None), 5 * n)
-    keep(Row, lambda i: Row(i, "row", [i]), 3 * n)
-    keep(SlotRow, lambda i: SlotRow(i, "slot"), 3 * n)
+    if dataclasses:
+        keep(Row, lambda i: Row(i, "row", [i]), 3 * n)
+        keep(SlotRow, lambda i: SlotRow(i, "slot"), 3 * n)
     made(Colour, 3)
     made(Level, 2)
 
@@ -387,8 +391,9 @@ def make_builtins(n):
                       io.BytesIO(b"z" * 3000), io.StringIO("text"), itertools.chain([1], [2]), itertools.count(5),
                       operator.itemgetter(1, 2), operator.attrgetter("a.b"), struct.Struct("<IQ"), iter([1, 2, 3]),
                       iter({1: 2}), reversed([1, 2]), enumerate("abc"), zip([1], [2]), map(str, [1]),
-                      filter(None, [0]), _thread.allocate_lock(), contextvars.ContextVar("var"),
-                      contextvars.copy_context(), object(), asyncio.Queue]
+                      filter(None, [0]), _thread.allocate_lock(), object(), asyncio.Queue]
+    if contextvars:
+        KEEP["contexts"] = [contextvars.ContextVar("var"), contextvars.copy_context()]
     KEEP["weak"] = [[weakref.ref(t) for t in KEEP["Target"]], weakref.WeakValueDictionary(enumerate(KEEP["Target"])),
                     weakref.WeakKeyDictionary((t, 1) for t in KEEP["Target"]), weakref.proxy(KEEP["Target"][0])]
 
@@ -433,7 +438,7 @@ def fill_free_lists():
     tuples = [tuple(range(i % 21)) for i in range(2000)]
     lists = [[i] for i in range(200)]
     dicts = [{i: i} for i in range(200)]
-    contexts = [contextvars.Context() for _ in range(300)]
+    contexts = [contextvars.Context() for _ in range(300)] if contextvars else []
     slices = [slice(i) for i in range(3)]
     methods = [KEEP["Callable"][0].method for _ in range(300)]
     deques = [collections.deque(range(200)) for _ in range(30)]

@@ -24,7 +24,7 @@ import xml.etree.ElementTree
 
 import elf
 
-SUPPORTED_PYTHONS = ("3.11", "3.12", "3.13")  # grows as heapcore learns more versions
+SUPPORTED_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")  # grows as heapcore learns more versions
 KERNEL_FILTERS = (0x33, 0x23, 0x7F)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -65,6 +65,9 @@ class Interpreter:
 
 
 def has_symtab(path):
+    with open(path, "rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return False
     with elf.Elf(path) as file:
         return file.has_symtab()
 
@@ -92,6 +95,8 @@ def identify(path):
         run = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
                              text=True, timeout=20)
         executable, version = run.stdout.splitlines()
+        if "python" not in os.path.basename(executable):
+            executable = path  # a script that starts it through a dynamic linker of its own
         return executable, tuple(int(v) for v in version.split())
     return None
 
