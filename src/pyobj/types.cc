@@ -196,6 +196,7 @@ SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
       {tp_flag::kUnicodeSubclass, SizeRule::kStr}, {tp_flag::kListSubclass, SizeRule::kList},
   };
   static constexpr std::pair<std::string_view, SizeRule> kByName[] = {
+      {"frozendict", SizeRule::kDict},
       {"set", SizeRule::kSet},
       {"frozenset", SizeRule::kSet},
       {"collections.deque", SizeRule::kDeque},

@@ -22,6 +22,11 @@ def measuring_adds(version):
 MEASURING_REACHES = 8
 
 
+def sizes_unknown(key, version):
+    """From 3.14 on heapcore does not know where ctypes' types keep their format strings: a few bytes of each."""
+    return version >= (3, 14) and "ctypes" in key[0]
+
+
 class View:
     """One process seen one way: what heapcore answered, and what must be true of it."""
 
@@ -149,7 +154,8 @@ class Zoo(harness.TargetTest):
     def test_tracked_bytes(self, view, document):
         expected = harness.rows_by_type(view.truth["tracked"])
         actual = harness.rows_by_type(document["types"])
-        for key in [k for k in expected if expected[k][0] != actual.get(k, (None,))[0]]:
+        for key in [k for k in expected if expected[k][0] != actual.get(k, (None,))[0]
+                    or sizes_unknown(k, self.interpreter.version)]:
             del expected[key]  # test_tracked_counts says so
         self.assert_equal_tables(expected, {key: actual[key] for key in expected}, "(count, bytes)")
 
@@ -172,7 +178,8 @@ class Zoo(harness.TargetTest):
     def test_untracked_bytes(self, view, document):
         reachable = harness.rows_by_type(view.truth["reachable"])
         table = harness.rows_by_type(document["types"])
-        same_count = [key for key in table if reachable.get(key, (None,))[0] == table[key][0]]
+        same_count = [key for key in table if reachable.get(key, (None,))[0] == table[key][0]
+                      and not sizes_unknown(key, self.interpreter.version)]
         self.assert_equal_tables({key: reachable[key] for key in same_count}, {key: table[key] for key in same_count},
                                  "(count, bytes)")
 
