@@ -9,8 +9,8 @@
 #include "analysis/process.h"
 #include "analysis/stock.h"
 #include "malloc_commands.h"
-#include "terminal.h"
 #include "report/answers.h"
+#include "terminal.h"
 
 namespace heapcore {
 namespace {
@@ -40,8 +40,10 @@ class Command {
     rows.by = options_.by;
     rows.tracked_only = options_.tracked;
     if (process_.runtime() != nullptr) {
-      const Census census = timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
-      rows = timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
+      const Census census =
+          timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
+      rows =
+          timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
     }
     return {types_json(rows, options_.limit.value_or(0)), no_python() ? no_python_text() : types_text(rows, style_)};
   }
@@ -50,9 +52,12 @@ class Command {
     ObmallocUse use;
     const bool found = process_.runtime() != nullptr && process_.runtime()->arenas.has_value();
     if (found) {
-      use = timings_.time("walk", [&] { return summarise_obmalloc(process_.snapshot, *process_.runtime(), process_.findings); });
+      use = timings_.time(
+          "walk", [&] { return summarise_obmalloc(process_.snapshot, *process_.runtime(), process_.findings); });
     }
-    const std::string text = no_python() ? no_python_text() : found ? pymalloc_text(use, style_) : "obmalloc was not found\n";
+    const std::string text = no_python() ? no_python_text()
+                             : found     ? pymalloc_text(use, style_)
+                                         : "obmalloc was not found\n";
     return {pymalloc_json(use), text};
   }
 
@@ -130,7 +135,8 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   progress.end();
   const bool written = write_answer(text, options.output);
   // The report and verify have a section of their own for them, and so has JSON.
-  if (!json && options.command != "report" && options.command != "verify") fmt::print(stderr, "{}", warnings_text(process->findings));
+  if (!json && options.command != "report" && options.command != "verify")
+    fmt::print(stderr, "{}", warnings_text(process->findings));
   if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
   if (!written) return ExitStatus::kUnreadable;
   return process->findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;

@@ -51,7 +51,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
       d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
   return d[a.size()][b.size()];
@@ -75,11 +76,12 @@ std::string version_text() {
   int capstone_major = 0;
   int capstone_minor = 0;
   cs_version(&capstone_major, &capstone_minor);
-  return fmt::format("heapcore {}\nlinked with: elfutils (libelf, libdw) {}, Capstone {}.{}, {}, oneTBB {}\n"
-                     "built with: fmt {}.{}.{}, CLI11 {}, JSON for Modern C++ {}.{}.{}\n",
-                     heapcore_version(), dwfl_version(nullptr), capstone_major, capstone_minor, archive_version_string(),
-                     TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100,
-                     CLI11_VERSION, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
+  return fmt::format(
+      "heapcore {}\nlinked with: elfutils (libelf, libdw) {}, Capstone {}.{}, {}, oneTBB {}\n"
+      "built with: fmt {}.{}.{}, CLI11 {}, JSON for Modern C++ {}.{}.{}\n",
+      heapcore_version(), dwfl_version(nullptr), capstone_major, capstone_minor, archive_version_string(),
+      TBB_runtime_version(), FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100, CLI11_VERSION,
+      NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 }
 
 constexpr int kMost = std::numeric_limits<int>::max();
@@ -89,8 +91,7 @@ CLI::Validator whole_number(int least, int most, const char* what) {
   const auto check = [least, most, what](const std::string& text) {
     int value = 0;
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least &&
-                      value <= most;
+    const bool good = bad == std::errc() && end == text.data() + text.size() && value >= least && value <= most;
     return good ? std::string() : fmt::format("takes {}, not \"{}\"", what, text);
   };
   return CLI::Validator(check, "");
@@ -136,8 +137,9 @@ void add_options(CLI::App& command, Options& options) {
   command.add_flag("--timings", options.timings, "how long each pass took, on standard error");
   command.add_flag("--values", options.values, "allow contents of strings and bytes in the answer");
   command.add_flag("!--no-progress", options.progress, "no progress on standard error");
-  add_choice<ColorChoice>(command, "--color", options.color,
-                          {{"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}});
+  add_choice<ColorChoice>(
+      command, "--color", options.color,
+      {{"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}});
   if (name == "types") {
     add_choice<SortBy>(command, "--sort", options.sort,
                        {{"bytes", SortBy::kBytes}, {"count", SortBy::kCount}, {"name", SortBy::kName}});
@@ -175,7 +177,8 @@ std::optional<EarlyExit> unknown_word(const std::string& word, bool alone) {
   for (const CommandName& command : kCommands) names.emplace_back(command.name);
   const std::string best = meant(word, names);
   if (!best.empty() && word.find('/') == std::string::npos && word.find('.') == std::string::npos) {
-    return usage(fmt::format("\"{}\" is neither a command nor a file", word), fmt::format("did you mean \"{}\"?", best));
+    return usage(fmt::format("\"{}\" is neither a command nor a file", word),
+                 fmt::format("did you mean \"{}\"?", best));
   }
   if (alone) return std::nullopt;  // a core file that is not there: opening it says so
   return usage(fmt::format("\"{}\" is neither a command nor a file", word), "heapcore --help lists the commands");
@@ -184,7 +187,8 @@ std::optional<EarlyExit> unknown_word(const std::string& word, bool alone) {
 }  // namespace
 
 std::optional<Addr> parse_address(const std::string& text) {
-  const std::string_view digits = std::string_view(text).substr(text.starts_with("0x") || text.starts_with("0X") ? 2 : 0);
+  const std::string_view digits =
+      std::string_view(text).substr(text.starts_with("0x") || text.starts_with("0X") ? 2 : 0);
   Addr value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
   if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
@@ -198,7 +202,8 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
   app.require_subcommand(0, 1);
   bool version = false;
   app.add_flag("--version", version, "versions of heapcore and of the libraries it is linked with");
-  for (const CommandName& command : kCommands) add_options(*app.add_subcommand(command.name, command.question), options);
+  for (const CommandName& command : kCommands)
+    add_options(*app.add_subcommand(command.name, command.question), options);
 
   std::vector<std::string> words(argv + 1, argv + argc);
   if (words.empty()) {
@@ -255,12 +260,14 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   if (!options.chunks.empty() && options.chunks != "main" && !parse_address(options.chunks)) {
-    early = usage(fmt::format("\"{}\" is no arena", options.chunks), "name one as `heapcore malloc` does, by address, or main");
+    early = usage(fmt::format("\"{}\" is no arena", options.chunks),
+                  "name one as `heapcore malloc` does, by address, or main");
     return std::nullopt;
   }
   const OpenOptions& files = options.target.files;
   if (!files.exe.empty() && ::access(files.exe.c_str(), R_OK) != 0) {
-    early = usage(fmt::format("--exe: {} does not exist or may not be read", files.exe), "name the file of the main program");
+    early = usage(fmt::format("--exe: {} does not exist or may not be read", files.exe),
+                  "name the file of the main program");
     return std::nullopt;
   }
   std::error_code ignored;

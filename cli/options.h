@@ -28,9 +28,9 @@ struct Options {
   int threads = 0;                   // 0: as many as there are processors
   GroupBy by = GroupBy::kType;
   SortBy sort = SortBy::kBytes;
-  bool bins = false;   // malloc: the bins of every arena
-  bool sizes = false;  // malloc: sizes of the chunks in use
-  std::string chunks;  // malloc: the arena whose chunks are to be listed; empty for none
+  bool bins = false;                   // malloc: the bins of every arena
+  bool sizes = false;                  // malloc: sizes of the chunks in use
+  std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
   std::vector<std::string> addresses;  // malloc: what are these?
 };
 

@@ -17,7 +17,9 @@ bool use_color(ColorChoice choice) {
 
 ProgressLine::ProgressLine(bool wanted) : enabled_(wanted && ::isatty(STDERR_FILENO) == 1) {}
 
-ProgressLine::~ProgressLine() { end(); }
+ProgressLine::~ProgressLine() {
+  end();
+}
 
 void ProgressLine::begin(std::string_view pass, std::uint64_t total) {
   if (!enabled_) return;

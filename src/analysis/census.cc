@@ -18,8 +18,7 @@ namespace {
 
 // What one thread has seen. Merged at the end; sums do not depend on who saw what.
 struct Tally {
-  Tally(const Process& process, TypeTable& types)
-      : objects(process.snapshot, process.runtime()->traits, types) {}
+  Tally(const Process& process, TypeTable& types) : objects(process.snapshot, process.runtime()->traits, types) {}
 
   void count(const ObjectView& object, std::uint64_t bytes) {
     if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
@@ -129,7 +128,8 @@ class CensusTaker {
       tasks.run([this, heap] { sweep_mmapped(*heap, tallies_.local()); });
     }
     tasks.run([this] {
-      tbb::parallel_for(std::size_t{0}, arenas_.size(), [this](std::size_t i) { sweep_arena(arenas_[i], tallies_.local()); });
+      tbb::parallel_for(std::size_t{0}, arenas_.size(),
+                        [this](std::size_t i) { sweep_arena(arenas_[i], tallies_.local()); });
     });
     tasks.wait();
     progress_.end();
@@ -165,8 +165,8 @@ class CensusTaker {
     }
   }
 
-  // Counts the object in a block, if there is one. A chunk may hold anything, what was freed there too; so there a tracked
-  // object has to be known to its neighbours.
+  // Counts the object in a block, if there is one. A chunk may hold anything, what was freed there too; so there a
+  // tracked object has to be known to its neighbours.
   bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally, bool in_chunk) {
     ObjectView object;
     if (!tally.objects.recognise(address, bytes, object)) return false;
@@ -180,9 +180,10 @@ class CensusTaker {
   std::uint64_t checked_size(const ObjectView& object, std::span<const std::byte> bytes, Tally& tally) {
     const std::uint64_t size = tally.objects.size_of(object, bytes);
     if (size <= mapped_bytes_) return size;
-    tally.findings.add({"object-size-damaged", Room::kAnalysis, object.address,
-                        fmt::format("an object's length makes it {} bytes large; it is counted with the {} of its block", size,
-                                    bytes.size())});
+    tally.findings.add(
+        {"object-size-damaged", Room::kAnalysis, object.address,
+         fmt::format("an object's length makes it {} bytes large; it is counted with the {} of its block", size,
+                     bytes.size())});
     return bytes.size();
   }
 
@@ -214,8 +215,8 @@ class CensusTaker {
     }
   }
 
-  // Are the rings whole? If not, walks them for objects that the sweep did not reach. Frozen objects are taken out of the
-  // tracked ones in any case.
+  // Are the rings whole? If not, walks them for objects that the sweep did not reach. Frozen objects are taken out of
+  // the tracked ones in any case.
   void settle_lists(Census& census, GcRingCheck rings) {
     Tally tally(process_, *types_);
     Reader& reader = tally.objects.reader();
@@ -224,16 +225,18 @@ class CensusTaker {
     const std::uint64_t met = rings.count();
     for (const GcListHead& head : heads) {
       Addr next = 0;
-      if (reader.try_load(head.address + layout.PyGC_Head._gc_next.offset, next)) rings.add(head.address, align_down(next, 4));
+      if (reader.try_load(head.address + layout.PyGC_Head._gc_next.offset, next))
+        rings.add(head.address, align_down(next, 4));
     }
     census.rings_whole = !heads.empty() && rings.whole();
     const std::uint64_t bound = mapped_bytes_ / runtime_.traits.gc_head_bytes();
     const bool in_motion = std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(),
                                        [](const Interpreter& interpreter) { return interpreter.gc_collecting; });
     if (in_motion && !census.rings_whole) {
-      findings_.note("gc-collecting", Room::kAnalysis, 0,
-                     "the snapshot was taken inside a collection: the collector's lists are in motion, and the counts could not "
-                     "be compared with them");
+      findings_.note(
+          "gc-collecting", Room::kAnalysis, 0,
+          "the snapshot was taken inside a collection: the collector's lists are in motion, and the counts could not "
+          "be compared with them");
     }
     for (const GcListHead& head : heads) {
       // Rings in motion lead over the collector's stack and cannot be followed.
@@ -244,23 +247,26 @@ class CensusTaker {
     merge_counts(census, tally);
     findings_.merge(tally.findings);
     if (listed_in_swept_memory_ > met) {
-      findings_.add({"gc-objects-unrecognised", Room::kAnalysis, 0,
-                     fmt::format("the collector's lists name {} objects in memory that was swept, of which only {} were "
-                                 "recognised; the counts are too low",
-                                 listed_in_swept_memory_, met)});
+      findings_.add(
+          {"gc-objects-unrecognised", Room::kAnalysis, 0,
+           fmt::format("the collector's lists name {} objects in memory that was swept, of which only {} were "
+                       "recognised; the counts are too low",
+                       listed_in_swept_memory_, met)});
     }
     if (census.objects_elsewhere != 0) {
-      findings_.note("gc-objects-elsewhere", Room::kAnalysis, 0,
-                     fmt::format("{} objects on the collector's lists lie in neither a sound pool of obmalloc nor malloc's "
-                                 "memory; they are counted",
-                                 census.objects_elsewhere));
+      findings_.note(
+          "gc-objects-elsewhere", Room::kAnalysis, 0,
+          fmt::format("{} objects on the collector's lists lie in neither a sound pool of obmalloc nor malloc's "
+                      "memory; they are counted",
+                      census.objects_elsewhere));
     }
   }
 
   void settle_node(Addr node, bool permanent, Tally& tally, Census& census) {
     ObjectView object;
     if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object) || object.type.header_bytes == 0) {
-      findings_.add({"gc-object-damaged", Room::kAnalysis, node, "what a list of the collector names here is no object"});
+      findings_.add(
+          {"gc-object-damaged", Room::kAnalysis, node, "what a list of the collector names here is no object"});
       return;
     }
     const std::span<const std::byte> bytes = tally.objects.reader().span_to_end(object.address);
@@ -291,19 +297,21 @@ class CensusTaker {
   // jemalloc and its like are named, not walked. What the collector tracks of their memory was found through its lists.
   void report_unswept_allocator() {
     if (process_.heap() != nullptr) return;
-    findings_.add({"allocator-not-swept", Room::kAnalysis, 0,
-                   fmt::format("there is no glibc malloc to sweep ({}): objects outside obmalloc's pools that the collector "
-                               "does not track, such as long strings, are not counted",
-                               process_.malloc.why_not)});
+    findings_.add(
+        {"allocator-not-swept", Room::kAnalysis, 0,
+         fmt::format("there is no glibc malloc to sweep ({}): objects outside obmalloc's pools that the collector "
+                     "does not track, such as long strings, are not counted",
+                     process_.malloc.why_not)});
   }
 
   void report_unnamed() {
     const std::size_t unnamed = types_->unnamed();
     if (unnamed == 0) return;
-    findings_.add({"type-names-missing", Room::kAnalysis, 0,
-                   fmt::format("the names of {} types lie in parts of files that the core does not hold and that were not "
-                               "found here; give the files with --exe or --sysroot",
-                               unnamed)});
+    findings_.add(
+        {"type-names-missing", Room::kAnalysis, 0,
+         fmt::format("the names of {} types lie in parts of files that the core does not hold and that were not "
+                     "found here; give the files with --exe or --sysroot",
+                     unnamed)});
   }
 
   const Process& process_;
@@ -313,7 +321,7 @@ class CensusTaker {
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
-  std::vector<Addr> damaged_pools_;  // sorted
+  std::vector<Addr> damaged_pools_;           // sorted
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
   bool collecting_;

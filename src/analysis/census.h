@@ -1,8 +1,9 @@
-// The object census: every live Python object found, counted by type, in one sweep over the memory that can hold objects.
+// The object census: every live Python object found, counted by type, in one sweep over the memory that can hold
+// objects.
 //
-// The sweep goes over obmalloc's pools and malloc's chunks in use, in address order and in parallel; then it checks with GcRingCheck
-// that it met every object on the collector's lists, and walks the lists only if it did not. Nothing is stored for an object: memory
-// grows with the number of types.
+// The sweep goes over obmalloc's pools and malloc's chunks in use, in address order and in parallel; then it checks
+// with GcRingCheck that it met every object on the collector's lists, and walks the lists only if it did not. Nothing
+// is stored for an object: memory grows with the number of types.
 //
 // "bytes" are what sys.getsizeof says, GC header and pre-header included; "block_bytes" are what the allocators gave.
 #pragma once
@@ -46,7 +47,7 @@ struct Census {
   CountBytes total;
   CountBytes tracked;
   std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's (sound) memory
-  bool rings_whole = false;             // the sweep met every object on the lists, and nothing else claimed to be on one
+  bool rings_whole = false;  // the sweep met every object on the lists, and nothing else claimed to be on one
   BlockContents pools;
   BlockContents chunks;   // of arenas; bytes are whole chunks
   BlockContents mmapped;  // mmapped chunks; bytes are whole mappings

@@ -78,7 +78,8 @@ class LedgerMaker {
   std::uint64_t not_dumped_in(Addr start, Addr end) const {
     const std::span<const Segment> segments = process_.snapshot.space.segments();
     std::uint64_t bytes = 0;
-    for (std::size_t i = process_.snapshot.space.lower_index(start); i < segments.size() && segments[i].start < end; ++i) {
+    for (std::size_t i = process_.snapshot.space.lower_index(start); i < segments.size() && segments[i].start < end;
+         ++i) {
       if (segments[i].state != ByteState::kNotDumped) continue;
       bytes += std::min(segments[i].end, end) - std::max(segments[i].start, start);
     }
@@ -152,7 +153,8 @@ class LedgerMaker {
     for (const Arena& arena : heap->arenas) {
       if (arena.is_main) continue;
       for (const AddrRange& part : arena.heaps) {
-        if (address >= part.end && align_down(address, kHeapMaxBytes) == align_down(part.start, kHeapMaxBytes)) return true;
+        if (address >= part.end && align_down(address, kHeapMaxBytes) == align_down(part.start, kHeapMaxBytes))
+          return true;
       }
     }
     return false;
@@ -169,7 +171,8 @@ class LedgerMaker {
 
   void add_obmalloc() {
     if (obmalloc_ == nullptr) return;
-    const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->pools.objects.bytes, obmalloc_->bytes_in_use);
+    const std::uint64_t objects =
+        census_ == nullptr ? 0 : std::min(census_->pools.objects.bytes, obmalloc_->bytes_in_use);
     settle(Claim::Owner::kObmalloc,
            {{"python objects", "in obmalloc pools", objects},
             {"python tables and buffers", "in obmalloc pools", obmalloc_->bytes_in_use - objects},
@@ -206,8 +209,9 @@ class LedgerMaker {
            {{"python objects", "in mmapped chunks", objects}, {"malloc in use", "mmapped chunks", used - objects}});
   }
 
-  // Adds an allocator's rows so that they make up exactly what it claims. In a sound target they do; in a damaged one the walks
-  // counted less (what is missing is labelled lost) or, a claim having been dropped, more (the largest rows give way).
+  // Adds an allocator's rows so that they make up exactly what it claims. In a sound target they do; in a damaged one
+  // the walks counted less (what is missing is labelled lost) or, a claim having been dropped, more (the largest rows
+  // give way).
   void settle(Claim::Owner owner, std::vector<LedgerRow> parts) {
     std::uint64_t claimed = 0;
     std::uint64_t not_dumped = 0;

@@ -1,8 +1,9 @@
 // The ledger: every mapped byte labelled once. Its total equals the mapped bytes, always.
 //
-// Ranges that an allocator claims (obmalloc's arenas, malloc's regions, mmapped chunks) are split by what the walks counted in them;
-// what is left of each mapping is labelled by what the mapping is. Where a claim reaches outside the mappings or into another
-// claim, the target is damaged: the claim is dropped, with a finding, and its bytes are labelled as plain memory.
+// Ranges that an allocator claims (obmalloc's arenas, malloc's regions, mmapped chunks) are split by what the walks
+// counted in them; what is left of each mapping is labelled by what the mapping is. Where a claim reaches outside the
+// mappings or into another claim, the target is damaged: the claim is dropped, with a finding, and its bytes are
+// labelled as plain memory.
 #pragma once
 
 #include <cstdint>

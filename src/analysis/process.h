@@ -27,7 +27,7 @@ struct Process {
 };
 
 struct TargetName {
-  std::string core;      // empty: a process
+  std::string core;  // empty: a process
   std::int32_t pid = 0;
   OpenOptions files;
 };

@@ -49,9 +49,15 @@ TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_o
   result.tracked_only = tracked_only;
   result.total = tracked_only ? census.tracked : census.total;
   switch (by) {
-    case GroupBy::kType: result.rows = rows_by_type(census, tracked_only); break;
-    case GroupBy::kModule: result.rows = rows_by_module(census, tracked_only); break;
-    case GroupBy::kSize: result.rows = rows_by_size(census, tracked_only); break;
+    case GroupBy::kType:
+      result.rows = rows_by_type(census, tracked_only);
+      break;
+    case GroupBy::kModule:
+      result.rows = rows_by_module(census, tracked_only);
+      break;
+    case GroupBy::kSize:
+      result.rows = rows_by_size(census, tracked_only);
+      break;
   }
   std::erase_if(result.rows, [](const TypeRow& row) { return row.total.count == 0; });
   // The name and the address settle ties, so that the order never depends on the sweep's threads.

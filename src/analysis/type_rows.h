@@ -12,9 +12,9 @@ enum class GroupBy : std::uint8_t { kType, kModule, kSize };
 enum class SortBy : std::uint8_t { kBytes, kCount, kName };
 
 struct TypeRow {
-  Addr address = 0;    // of the type; 0 where the row is not one type
-  std::string module;  // empty where unknown or of a size class
-  std::string name;    // of the type; empty for a module's row
+  Addr address = 0;             // of the type; 0 where the row is not one type
+  std::string module;           // empty where unknown or of a size class
+  std::string name;             // of the type; empty for a module's row
   std::uint64_t size_from = 0;  // of a size class: bytes of the smallest and the largest object it counts
   std::uint64_t size_to = 0;
   CountBytes total;
@@ -24,7 +24,7 @@ struct TypeRows {
   GroupBy by = GroupBy::kType;
   bool tracked_only = false;
   std::vector<TypeRow> rows;  // those with at least one object
-  CountBytes total;        // of all rows, also of those that a limit keeps from being shown
+  CountBytes total;           // of all rows, also of those that a limit keeps from being shown
 };
 
 TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);

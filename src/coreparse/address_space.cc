@@ -20,8 +20,8 @@ void append(std::vector<Segment>& out, const Segment& segment) {
   if (!out.empty()) {
     Segment& last = out.back();
     const bool alike = last.end == segment.start && last.state == segment.state && last.from_file == segment.from_file;
-    const bool contiguous = last.bytes == nullptr ? segment.bytes == nullptr
-                                                  : last.bytes + last.size_bytes() == segment.bytes;
+    const bool contiguous =
+        last.bytes == nullptr ? segment.bytes == nullptr : last.bytes + last.size_bytes() == segment.bytes;
     if (alike && contiguous) {
       last.end = segment.end;
       return;

@@ -1,13 +1,12 @@
 // One view of the target's memory, whatever it was read from.
 //
 // Each byte of the 64-bit address range is exactly one of
-//   present     its value is known: from the core, from the live copy, or from a mapped file whose identity was checked;
-//   zero-fill   mapped, and known to be zero although nobody stored the zeros;
-//   not dumped  mapped in the process, but its value is in nothing that we were given;
-//   unmapped    the process had nothing there.
+//   present     its value is known: from the core, from the live copy, or from a mapped file whose identity was
+//   checked; zero-fill   mapped, and known to be zero although nobody stored the zeros; not dumped  mapped in the
+//   process, but its value is in nothing that we were given; unmapped    the process had nothing there.
 //
-// Invariants: segments() is sorted by address and disjoint; a present segment's `bytes` is valid for its whole length and for
-// the life of the Snapshot that owns the storage. Immutable once built, so any number of threads may read it.
+// Invariants: segments() is sorted by address and disjoint; a present segment's `bytes` is valid for its whole length
+// and for the life of the Snapshot that owns the storage. Immutable once built, so any number of threads may read it.
 //
 // Does not: know which mapping or module an address belongs to (see Snapshot), nor own any memory.
 #pragma once
@@ -55,8 +54,8 @@ class AddressSpace {
   // The first segment that ends above `address`; segments().size() if none does.
   std::size_t lower_index(Addr address) const;
   ByteState state(Addr address) const;
-  // The first present byte at or after `from`; the highest address there is if none follows. Whoever walks memory steps over
-  // what is not there with this: mappings can be terabytes of nothing.
+  // The first present byte at or after `from`; the highest address there is if none follows. Whoever walks memory steps
+  // over what is not there with this: mappings can be terabytes of nothing.
   Addr next_present(Addr from) const;
 
  private:

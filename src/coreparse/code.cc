@@ -11,10 +11,13 @@ constexpr std::size_t kMaxInstructionBytes = 15;
 
 CodeRefKind kind_of(unsigned id, const cs_x86& detail, const cs_x86_op& memory) {
   switch (id) {
-    case X86_INS_LEA: return CodeRefKind::kAddress;
+    case X86_INS_LEA:
+      return CodeRefKind::kAddress;
     case X86_INS_CMP:
-    case X86_INS_TEST: return CodeRefKind::kCompare;
-    default: break;
+    case X86_INS_TEST:
+      return CodeRefKind::kCompare;
+    default:
+      break;
   }
   // The destination comes first.
   return &memory == &detail.operands[0] && detail.op_count > 1 ? CodeRefKind::kStore : CodeRefKind::kLoad;
@@ -26,8 +29,8 @@ void add_references(const cs_insn& insn, std::uint32_t index, std::vector<CodeRe
   for (std::uint8_t i = 0; i < detail.op_count; ++i) {
     const cs_x86_op& operand = detail.operands[i];
     if (operand.type == X86_OP_IMM && (insn.id == X86_INS_JMP || insn.id == X86_INS_CALL)) {
-      out.push_back({insn.id == X86_INS_JMP ? CodeRefKind::kJump : CodeRefKind::kCall,
-                     static_cast<Addr>(operand.imm), 0, index});
+      out.push_back(
+          {insn.id == X86_INS_JMP ? CodeRefKind::kJump : CodeRefKind::kCall, static_cast<Addr>(operand.imm), 0, index});
     }
     if (operand.type != X86_OP_MEM) continue;
     const bool rip_relative = operand.mem.base == X86_REG_RIP && operand.mem.index == X86_REG_INVALID;

@@ -1,7 +1,7 @@
 // What a function's machine code says about where things are: its references to fixed addresses, through Capstone.
 //
-// In a stripped program the exported function that returns a counter is often the only thing that knows where the counter
-// lies. x86-64 today; another machine is one more case in code.cc.
+// In a stripped program the exported function that returns a counter is often the only thing that knows where the
+// counter lies. x86-64 today; another machine is one more case in code.cc.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct CodeRef {
   std::uint32_t instruction = 0;  // the how-manieth instruction of the function, from 0
 };
 
-// The references in the code that begins at `function`, in order, of at most max_instructions (linear, not along branches).
-// Ends early at undecodable bytes, at bytes not present, or at code padding (int3).
+// The references in the code that begins at `function`, in order, of at most max_instructions (linear, not along
+// branches). Ends early at undecodable bytes, at bytes not present, or at code padding (int3).
 std::vector<CodeRef> code_references(Reader& reader, Addr function, std::uint32_t max_instructions);
 
 }  // namespace heapcore

@@ -25,7 +25,10 @@ std::string_view compression_of(std::span<const std::byte> bytes) {
   };
   if (starts_with("\x28\xb5\x2f\xfd")) return "zstd";
   if (starts_with("\x04\x22\x4d\x18")) return "lz4";
-  if (starts_with(std::string_view("\xfd" "7zXZ\0", 6))) return "xz";
+  if (starts_with(std::string_view("\xfd"
+                                   "7zXZ\0",
+                                   6)))
+    return "xz";
   if (starts_with("\x1f\x8b")) return "gzip";
   return {};
 }

@@ -313,8 +313,8 @@ class DwarfFile {
     return std::monostate{};
   }
 
-  // libdw decompresses every section that DWARF can have, and that is most of the time that opening takes. In this private
-  // view those that say nothing of types become empty.
+  // libdw decompresses every section that DWARF can have, and that is most of the time that opening takes. In this
+  // private view those that say nothing of types become empty.
   void hide_unneeded_sections() {
     constexpr std::string_view kUnneeded[] = {".debug_line",     ".debug_loc",      ".debug_loclists", ".debug_ranges",
                                               ".debug_rnglists", ".debug_aranges",  ".debug_macro",    ".debug_macinfo",
@@ -326,7 +326,8 @@ class DwarfFile {
       GElf_Shdr header;
       if (gelf_getshdr(section, &header) == nullptr) continue;
       const char* name = elf_strptr(elf, names, header.sh_name);
-      if (name == nullptr || std::find(std::begin(kUnneeded), std::end(kUnneeded), name) == std::end(kUnneeded)) continue;
+      if (name == nullptr || std::find(std::begin(kUnneeded), std::end(kUnneeded), name) == std::end(kUnneeded))
+        continue;
       header.sh_type = SHT_NOBITS;
       gelf_update_shdr(section, &header);
     }

@@ -30,8 +30,8 @@ class DwarfLayout {
  public:
   // Indexes `types` in the DWARF of the ELF file at `path`. A type that the file does not define is not an error.
   // A name is tried as a typedef, then as the tag of a struct or union, then both with a leading underscore.
-  // `debug_root` is where debug files by build-id lie, for the file dwz split off. If `unit` is given ("malloc.c"), only
-  // units of that name are read, which takes a tenth of the time; all are if those define none of the types.
+  // `debug_root` is where debug files by build-id lie, for the file dwz split off. If `unit` is given ("malloc.c"),
+  // only units of that name are read, which takes a tenth of the time; all are if those define none of the types.
   static Result<DwarfLayout> open(const std::string& path, std::span<const std::string_view> types,
                                   const std::string& debug_root = "/usr/lib/debug", std::string_view unit = {});
 

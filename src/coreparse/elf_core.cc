@@ -10,29 +10,43 @@
 namespace heapcore {
 namespace {
 
-// The upper half belongs to the kernel; the one mapping there that cores list, [vsyscall], is none of the process's memory.
+// The upper half belongs to the kernel; the one mapping there that cores list, [vsyscall], is none of the process's
+// memory.
 constexpr Addr kKernelHalf = Addr{1} << 63;
 
 std::string_view machine_name(std::uint16_t machine) {
   switch (machine) {
-    case EM_386: return "i386";
-    case EM_X86_64: return "x86-64";
-    case EM_ARM: return "arm";
-    case EM_AARCH64: return "aarch64";
-    case EM_PPC64: return "ppc64";
-    case EM_S390: return "s390x";
-    case EM_RISCV: return "riscv";
-    case EM_MIPS: return "mips";
-    default: return "an unknown machine";
+    case EM_386:
+      return "i386";
+    case EM_X86_64:
+      return "x86-64";
+    case EM_ARM:
+      return "arm";
+    case EM_AARCH64:
+      return "aarch64";
+    case EM_PPC64:
+      return "ppc64";
+    case EM_S390:
+      return "s390x";
+    case EM_RISCV:
+      return "riscv";
+    case EM_MIPS:
+      return "mips";
+    default:
+      return "an unknown machine";
   }
 }
 
 std::string_view type_name(std::uint16_t type) {
   switch (type) {
-    case ET_REL: return "a relocatable object";
-    case ET_EXEC: return "an executable";
-    case ET_DYN: return "an executable or shared library";
-    default: return "an ELF file of an unknown type";
+    case ET_REL:
+      return "a relocatable object";
+    case ET_EXEC:
+      return "an executable";
+    case ET_DYN:
+      return "an executable or shared library";
+    default:
+      return "an ELF file of an unknown type";
   }
 }
 
@@ -58,10 +72,11 @@ class HeaderReader {
       if (segment.p_type == PT_NOTE) add_notes(segment);
     }
     if (missing_bytes_ != 0) {
-      findings_.add({"core-truncated", Room::kCoreparse, first_missing_,
-                     fmt::format("the core is cut short: its headers promise {} bytes that {} does not have (disk full, "
-                                 "or a limit on its size?); all from there on is missing",
-                                 missing_bytes_, path_)});
+      findings_.add(
+          {"core-truncated", Room::kCoreparse, first_missing_,
+           fmt::format("the core is cut short: its headers promise {} bytes that {} does not have (disk full, "
+                       "or a limit on its size?); all from there on is missing",
+                       missing_bytes_, path_)});
     }
     if (out_.segments.empty()) {
       return Error{ErrorCode::kNotACore, fmt::format("{} is an ELF core without any memory in it", path_),
@@ -84,12 +99,13 @@ class HeaderReader {
     if (ident[EI_DATA] == ELFDATA2MSB) {
       header_.e_machine = static_cast<std::uint16_t>(header_.e_machine >> 8 | header_.e_machine << 8);
     }
-    const bool supported = ident[EI_CLASS] == ELFCLASS64 && ident[EI_DATA] == ELFDATA2LSB && header_.e_machine == EM_X86_64;
+    const bool supported =
+        ident[EI_CLASS] == ELFCLASS64 && ident[EI_DATA] == ELFDATA2LSB && header_.e_machine == EM_X86_64;
     if (!supported) {
       return Error{ErrorCode::kWrongArchitecture,
                    fmt::format("{} is of another architecture: {}-bit {}-endian {}", path_,
-                               ident[EI_CLASS] == ELFCLASS32 ? 32 : 64, ident[EI_DATA] == ELFDATA2MSB ? "big" : "little",
-                               machine_name(header_.e_machine)),
+                               ident[EI_CLASS] == ELFCLASS32 ? 32 : 64,
+                               ident[EI_DATA] == ELFDATA2MSB ? "big" : "little", machine_name(header_.e_machine)),
                    "heapcore reads 64-bit x86-64 cores"};
     }
     if (header_.e_type != ET_CORE) {
@@ -110,8 +126,7 @@ class HeaderReader {
   std::uint64_t program_header_count() {
     const bool extended = header_.e_phnum == PN_XNUM;
     // With PN_XNUM section header 0 holds the true count; the kernel writes it last, so a core that was cut lacks it.
-    const bool counted =
-        !extended || (header_.e_shoff != 0 && header_.e_shoff <= file_.size() - sizeof(Elf64_Shdr));
+    const bool counted = !extended || (header_.e_shoff != 0 && header_.e_shoff <= file_.size() - sizeof(Elf64_Shdr));
     std::size_t count = 0;
     // libelf counts no further than the file goes.
     const bool known = elf_getphdrnum(elf_.get(), &count) == 0 && count != 0 && (extended || count == header_.e_phnum);
@@ -126,7 +141,8 @@ class HeaderReader {
       if (at + sizeof(Elf64_Phdr) > table_end) break;
       Elf64_Phdr segment;
       std::memcpy(&segment, file_.data() + at, sizeof segment);
-      if (segment.p_filesz != 0 && segment.p_offset > header_.e_phoff) table_end = std::min(table_end, segment.p_offset);
+      if (segment.p_filesz != 0 && segment.p_offset > header_.e_phoff)
+        table_end = std::min(table_end, segment.p_offset);
     }
     return count;
   }
@@ -140,7 +156,8 @@ class HeaderReader {
 
   // How many of a segment's bytes the file really has; counts the rest as missing.
   std::uint64_t bytes_in_file(const GElf_Phdr& segment) {
-    const std::uint64_t promised = std::min(segment.p_filesz, segment.p_memsz == 0 ? segment.p_filesz : segment.p_memsz);
+    const std::uint64_t promised =
+        std::min(segment.p_filesz, segment.p_memsz == 0 ? segment.p_filesz : segment.p_memsz);
     const std::uint64_t available = segment.p_offset < file_.size() ? file_.size() - segment.p_offset : 0;
     if (promised <= available) return promised;
     if (missing_bytes_ == 0) first_missing_ = segment.p_vaddr + available;

@@ -95,8 +95,8 @@ Status ElfFile::read_headers(std::uint16_t machine) {
     if (gelf_getphdr(elf_.get(), static_cast<int>(i), &segment) == nullptr) break;
     const std::span<const std::byte> content = slice(all, segment.p_offset, segment.p_filesz);
     if (segment.p_type == PT_LOAD) {
-      loads_.push_back({segment.p_vaddr, segment.p_offset, content.size(), segment.p_memsz, (segment.p_flags & PF_R) != 0,
-                        (segment.p_flags & PF_W) != 0, (segment.p_flags & PF_X) != 0});
+      loads_.push_back({segment.p_vaddr, segment.p_offset, content.size(), segment.p_memsz,
+                        (segment.p_flags & PF_R) != 0, (segment.p_flags & PF_W) != 0, (segment.p_flags & PF_X) != 0});
     } else if (segment.p_type == PT_NOTE && build_id_.empty()) {
       build_id_ = build_id_in_notes(content);
     } else if (segment.p_type == PT_DYNAMIC && dynamic_.empty()) {

@@ -37,8 +37,8 @@ struct ElfDynamic {
 
 class ElfFile {
  public:
-  // Refuses what is not a little-endian ELF64 file of `machine`. Its separate debug file is looked for by build-id below
-  // `debug_roots`, folders parted by colons.
+  // Refuses what is not a little-endian ELF64 file of `machine`. Its separate debug file is looked for by build-id
+  // below `debug_roots`, folders parted by colons.
   static Result<std::shared_ptr<ElfFile>> open(const std::string& path, std::uint16_t machine,
                                                const std::string& debug_roots = "/usr/lib/debug");
   ~ElfFile();

@@ -29,7 +29,8 @@ Result<Image> Image::map_file(const std::string& path) {
   if (fd < 0) {
     const int number = errno;
     if (number == ENOENT || number == ENOTDIR) {
-      return Error{ErrorCode::kNotFound, fmt::format("{} does not exist", path), "check the path; a relative one starts here"};
+      return Error{ErrorCode::kNotFound, fmt::format("{} does not exist", path),
+                   "check the path; a relative one starts here"};
     }
     if (number == EACCES || number == EPERM) {
       return Error{ErrorCode::kNotPermitted, fmt::format("{} may not be read by this user", path),
@@ -70,8 +71,7 @@ Result<Image> Image::map_file_descriptor(int fd, const std::string& path) {
 Result<Image> Image::reserve(std::uint64_t n) {
   Image image;
   if (n == 0) return image;
-  void* address =
-      ::mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* address = ::mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     return Error{ErrorCode::kNoMemory, fmt::format("no room for {} bytes: {}", n, errno_text(errno)),
                  "free memory, or raise the limit on address space (ulimit -v)"};

@@ -1,7 +1,8 @@
 // Where a field lies in a structure of the target.
 //
 // A room lists the structures and fields it reads in its `layouts/fields.def`; the same list declares the room's Layout
-// struct, tells tools/gen_layouts what to look up in DWARF, and orders the generated tables. Adding a field is one line there.
+// struct, tells tools/gen_layouts what to look up in DWARF, and orders the generated tables. Adding a field is one line
+// there.
 //
 // fields.def uses four macros, which the includer defines:
 //   HC_STRUCT(tag)         begins a structure; `tag` is upstream's own name of the type

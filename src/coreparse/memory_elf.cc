@@ -23,12 +23,23 @@ MemoryDynamic read_dynamic(Reader& reader, const Elf64_Phdr& segment, Addr load_
     const Addr value = entry->d_un.d_ptr;
     const Addr address = value < load_bias ? value + load_bias : value;
     switch (entry->d_tag) {
-      case DT_GNU_HASH: result.gnu_hash = address; break;
-      case DT_SYMTAB: result.symtab = address; break;
-      case DT_STRTAB: result.strtab = address; break;
-      case DT_DEBUG: result.r_debug = value; break;
-      case DT_SONAME: result.soname_offset = value; break;
-      default: break;
+      case DT_GNU_HASH:
+        result.gnu_hash = address;
+        break;
+      case DT_SYMTAB:
+        result.symtab = address;
+        break;
+      case DT_STRTAB:
+        result.strtab = address;
+        break;
+      case DT_DEBUG:
+        result.r_debug = value;
+        break;
+      case DT_SONAME:
+        result.soname_offset = value;
+        break;
+      default:
+        break;
     }
   }
   return result;
@@ -52,7 +63,8 @@ std::optional<MemoryElf> read_memory_elf(Reader& reader, Addr base, std::uint16_
   for (const Elf64_Phdr& segment : segments) {
     if (segment.p_type != PT_LOAD) continue;
     result.loads.push_back({segment.p_vaddr, segment.p_offset, segment.p_filesz, segment.p_memsz,
-                            (segment.p_flags & PF_R) != 0, (segment.p_flags & PF_W) != 0, (segment.p_flags & PF_X) != 0});
+                            (segment.p_flags & PF_R) != 0, (segment.p_flags & PF_W) != 0,
+                            (segment.p_flags & PF_X) != 0});
   }
   if (result.loads.empty()) return std::nullopt;
   result.load_bias = base - align_down(result.loads.front().vaddr, kPageBytes);

@@ -1,5 +1,5 @@
-// What a loaded ELF file tells of itself in the target's memory: its program headers and its dynamic section. Private to
-// coreparse.
+// What a loaded ELF file tells of itself in the target's memory: its program headers and its dynamic section. Private
+// to coreparse.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct MemoryDynamic {
   Addr gnu_hash = 0;
   Addr symtab = 0;
   Addr strtab = 0;
-  Addr r_debug = 0;                           // of the main program: ld.so's list of what is loaded
+  Addr r_debug = 0;                            // of the main program: ld.so's list of what is loaded
   std::optional<std::uint64_t> soname_offset;  // in strtab
 };
 
@@ -29,8 +29,8 @@ struct MemoryElf {
   MemoryDynamic dynamic;
 };
 
-// Reads the ELF file of `machine` whose header was loaded at `base`; nothing if there is none. What lies in pages that the
-// snapshot lacks stays empty.
+// Reads the ELF file of `machine` whose header was loaded at `base`; nothing if there is none. What lies in pages that
+// the snapshot lacks stays empty.
 std::optional<MemoryElf> read_memory_elf(Reader& reader, Addr base, std::uint16_t machine);
 
 }  // namespace heapcore

@@ -1,5 +1,6 @@
-// Naming mappings where the core does not: a core that was cut short may have lost its list of mapped files (gdb writes it last),
-// yet ELF headers in memory and ld.so's list of loaded files still tell which modules lie where. Private to coreparse.
+// Naming mappings where the core does not: a core that was cut short may have lost its list of mapped files (gdb writes
+// it last), yet ELF headers in memory and ld.so's list of loaded files still tell which modules lie where. Private to
+// coreparse.
 #pragma once
 
 #include <cstdint>

@@ -46,8 +46,8 @@ std::vector<std::string> candidate_files(const Snapshot& snapshot, const Module&
     if (snapshot.info.kind == TargetKind::kCore) return result;
   }
   if (snapshot.info.kind == TargetKind::kProcess) {
-    // The kernel's own links to the mapped inode are right even in another root, or when the path was replaced since. Only
-    // root may follow the first; the second is the main program's alone.
+    // The kernel's own links to the mapped inode are right even in another root, or when the path was replaced since.
+    // Only root may follow the first; the second is the main program's alone.
     result.push_back(fmt::format("/proc/{}/map_files/{:x}-{:x}", snapshot.info.pid, first.start, first.end));
     if (module.is_executable) result.push_back(fmt::format("/proc/{}/exe", snapshot.info.pid));
     result.push_back(fmt::format("/proc/{}/root{}", snapshot.info.pid, module.path));
@@ -177,14 +177,15 @@ class ModuleFinder {
   FileMatch matches(Module& module, const Mapping& first, const std::string& path, const ElfFile& file) {
     if (!module.build_id.empty() && !file.build_id().empty()) {
       if (module.build_id == file.build_id()) return FileMatch::kBuildId;
-      module.mismatch = fmt::format("{} is not used: its build-id does not match that of the {} which the target had mapped",
-                                    path, module.path);
+      module.mismatch = fmt::format(
+          "{} is not used: its build-id does not match that of the {} which the target had mapped", path, module.path);
       return FileMatch::kNone;
     }
     const auto bias = bias_of(file, first);
     if (bias && dynamic_section_agrees(file, *bias, reader_)) return FileMatch::kDynamicSection;
-    module.mismatch = fmt::format("{} is not used: nothing in the snapshot proves that it is the {} which the target had mapped",
-                                  path, module.path);
+    module.mismatch =
+        fmt::format("{} is not used: nothing in the snapshot proves that it is the {} which the target had mapped",
+                    path, module.path);
     return FileMatch::kNone;
   }
 
@@ -204,8 +205,8 @@ class ModuleFinder {
     }
   }
 
-  // Of `range`, which holds the module's file from `offset` on, what is still mapped so: another mapping may lie within,
-  // or none.
+  // Of `range`, which holds the module's file from `offset` on, what is still mapped so: another mapping may lie
+  // within, or none.
   void fill(const Module& module, const AddrRange& range, std::uint64_t offset) {
     const auto& mappings = snapshot_.mappings;
     auto mapping = std::upper_bound(mappings.begin(), mappings.end(), range.start,

@@ -18,7 +18,9 @@ T load_at(Bytes bytes, std::size_t offset) {
   return value;
 }
 
-std::string text_of(const char* text, std::size_t capacity) { return {text, ::strnlen(text, capacity)}; }
+std::string text_of(const char* text, std::size_t capacity) {
+  return {text, ::strnlen(text, capacity)};
+}
 
 void read_prstatus(Bytes bytes, CoreNotes& out) {
   if (bytes.size() < sizeof(prstatus_t)) return;
@@ -87,14 +89,23 @@ void read_files(Bytes bytes, CoreNotes& out) {
 void read_core_note(std::string_view owner, std::uint32_t type, Bytes description, CoreNotes& out) {
   if (owner != "CORE") return;
   switch (type) {
-    case NT_PRSTATUS: read_prstatus(description, out); break;
-    case NT_PRPSINFO: read_prpsinfo(description, out); break;
-    case NT_AUXV: read_auxv(description, out); break;
-    case NT_FILE: read_files(description, out); break;
+    case NT_PRSTATUS:
+      read_prstatus(description, out);
+      break;
+    case NT_PRPSINFO:
+      read_prpsinfo(description, out);
+      break;
+    case NT_AUXV:
+      read_auxv(description, out);
+      break;
+    case NT_FILE:
+      read_files(description, out);
+      break;
     case NT_SIGINFO:
       if (description.size() >= 4) out.signal = load_at<std::int32_t>(description, 0);
       break;
-    default: break;
+    default:
+      break;
   }
 }
 

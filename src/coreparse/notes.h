@@ -1,7 +1,7 @@
 // The notes of an ELF core: threads, registers, process, auxiliary vector, mapped files. Private to coreparse.
 //
-// Layouts: linux/elfcore.h (struct elf_prstatus, elf_prpsinfo) on x86-64, and fs/binfmt_elf.c for NT_FILE. Unknown notes
-// are passed over, and so is what a note that is cut short no longer says.
+// Layouts: linux/elfcore.h (struct elf_prstatus, elf_prpsinfo) on x86-64, and fs/binfmt_elf.c for NT_FILE. Unknown
+// notes are passed over, and so is what a note that is cut short no longer says.
 #pragma once
 
 #include <cstdint>

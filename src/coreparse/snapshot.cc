@@ -21,8 +21,8 @@ std::optional<std::uint64_t> auxv_value(const Snapshot& snapshot, std::uint64_t 
   return std::nullopt;
 }
 
-// Gives PT_LOADs their file names, adds what only NT_FILE knows of (gcore lists file-backed text there alone), and makes the
-// list sorted and disjoint.
+// Gives PT_LOADs their file names, adds what only NT_FILE knows of (gcore lists file-backed text there alone), and
+// makes the list sorted and disjoint.
 std::vector<Mapping> merge_mappings(std::vector<Mapping> loads, std::vector<MappedFile> files) {
   const auto by_start = [](const auto& a, const auto& b) { return a.start < b.start; };
   std::stable_sort(loads.begin(), loads.end(), by_start);
@@ -118,9 +118,9 @@ Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, 
 
   const std::uint64_t claimed_twice = snapshot.space.assign(std::move(headers->segments));
   if (claimed_twice != 0) {
-    snapshot.findings.add({"core-segments-overlap", Room::kCoreparse, 0,
-                           fmt::format("{} bytes belong to more than one segment of the core; the lower one is used",
-                                       claimed_twice)});
+    snapshot.findings.add(
+        {"core-segments-overlap", Room::kCoreparse, 0,
+         fmt::format("{} bytes belong to more than one segment of the core; the lower one is used", claimed_twice)});
   }
   const bool files_listed = !notes.files.empty();
   snapshot.mappings = merge_mappings(std::move(headers->mappings), std::move(notes.files));

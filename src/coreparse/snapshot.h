@@ -1,8 +1,8 @@
-// The target as it was at one moment: its memory, mappings, modules and threads. Nothing above this header knows whether
-// it came from a core file or from a live process.
+// The target as it was at one moment: its memory, mappings, modules and threads. Nothing above this header knows
+// whether it came from a core file or from a live process.
 //
-// Invariants: mappings are sorted and disjoint and cover exactly the segments of `space`; a Snapshot does not change once
-// open_core() or open_process() has returned it. Bytes stay valid as long as the Snapshot lives; it may be moved.
+// Invariants: mappings are sorted and disjoint and cover exactly the segments of `space`; a Snapshot does not change
+// once open_core() or open_process() has returned it. Bytes stay valid as long as the Snapshot lives; it may be moved.
 //
 // Does not: know malloc or Python.
 #pragma once
@@ -64,7 +64,7 @@ struct Thread {
   std::string name;  // empty where unknown
   Addr pc = 0;
   Addr sp = 0;
-  Addr thread_pointer = 0;               // fs_base on x86-64
+  Addr thread_pointer = 0;                    // fs_base on x86-64
   std::array<std::uint64_t, 27> user_regs{};  // struct user_regs_struct, as NT_PRSTATUS holds it
 };
 
@@ -97,9 +97,9 @@ class Module {
   std::vector<std::byte> build_id;  // from the target's memory; empty where that holds none
   bool is_executable = false;       // the main program
   FileMatch match = FileMatch::kNone;
-  std::string file;      // the file in use; empty if none
+  std::string file;        // the file in use; empty if none
   std::string debug_file;  // the separate debug file of this build-id on this machine's disk; empty if there is none
-  std::string mismatch;  // why a file that was found is not used; empty if there was none or it matched
+  std::string mismatch;    // why a file that was found is not used; empty if there was none or it matched
 
   std::string_view name() const;  // the path's last part
   std::string build_id_hex() const;
@@ -112,7 +112,8 @@ class Module {
   // The address range of a section (".data", ".PyRuntime") as the file on disk places it.
   std::optional<AddrRange> section(std::string_view section_name) const;
 
-  // The relocations of the file on disk that set a pointer into the module itself, in the file's order; none without it.
+  // The relocations of the file on disk that set a pointer into the module itself, in the file's order; none without
+  // it.
   std::vector<RelativeRelocation> relative_relocations() const;
   // What the file on disk says [address, address + n) held before anything ran; empty if it does not.
   std::span<const std::byte> initial_bytes(Addr address, std::uint64_t n) const;

@@ -1,5 +1,5 @@
-// Module::symbol: from the file on disk when there is one that knows it, else from the dynamic symbol table in the target's
-// own memory.
+// Module::symbol: from the file on disk when there is one that knows it, else from the dynamic symbol table in the
+// target's own memory.
 #include <elf.h>
 
 #include "coreparse/elf_file.h"

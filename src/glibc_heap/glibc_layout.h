@@ -44,8 +44,8 @@ std::span<const GlibcTable> glibc_tables();
 // The table of exactly this version; null if there is none.
 const GlibcTable* glibc_table(std::string_view version);
 
-// The layout that the debug file of the build with this build-id (in hexadecimal) says; nothing if it is another's file,
-// cannot be read, or does not know struct malloc_state.
+// The layout that the debug file of the build with this build-id (in hexadecimal) says; nothing if it is another's
+// file, cannot be read, or does not know struct malloc_state.
 std::optional<GlibcLayout> layout_of_debug_file(const std::string& path, const std::string& build_id_hex);
 
 }  // namespace heapcore

@@ -1,10 +1,10 @@
 // Finds glibc's malloc in a Snapshot.
 //
-// main_arena is looked for by symbol, by structure (in the writable data of libc, or of a static program), by relocation
-// (of the libc file) and by code (malloc_trim); what finds it is checked against the ring of arenas, tops and bins before
-// it is believed. Nothing here needs the libc file: structure works on the core alone. Layouts come from DWARF of the
-// exact build where its debug file is on this machine, else from the tables; either is believed only if the target's
-// structures bear it out.
+// main_arena is looked for by symbol, by structure (in the writable data of libc, or of a static program), by
+// relocation (of the libc file) and by code (malloc_trim); what finds it is checked against the ring of arenas, tops
+// and bins before it is believed. Nothing here needs the libc file: structure works on the core alone. Layouts come
+// from DWARF of the exact build where its debug file is on this machine, else from the tables; either is believed only
+// if the target's structures bear it out.
 //
 // Does not: walk chunks, except where damage forces it to; keep the Snapshot.
 //

@@ -66,8 +66,8 @@ std::optional<MmappedChunk> MmappedFinder::at(Addr start, Addr limit) {
   return found;
 }
 
-// Anonymous writable memory. Neighbours are joined: the kernel splits a mapping where part of it is advised or locked, as numpy
-// does with large arrays.
+// Anonymous writable memory. Neighbours are joined: the kernel splits a mapping where part of it is advised or locked,
+// as numpy does with large arrays.
 std::vector<AddrRange> MmappedFinder::anonymous_runs() const {
   std::vector<AddrRange> out;
   for (const Mapping& mapping : snapshot_.mappings) {

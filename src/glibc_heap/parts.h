@@ -26,12 +26,12 @@ struct Target {
   const Snapshot& snapshot;
   Reader reader;
   Findings& findings;
-  const Module* module = nullptr;   // libc, or the static program; null if neither is known
-  std::vector<AddrRange> writable;  // its writable data, .bss included
-  std::string banner_version = {};  // "2.36"; empty if unknown
+  const Module* module = nullptr;                     // libc, or the static program; null if neither is known
+  std::vector<AddrRange> writable;                    // its writable data, .bss included
+  std::string banner_version = {};                    // "2.36"; empty if unknown
   std::optional<GlibcLayout> debug_file_layout = {};  // what DWARF of the exact build says
-  std::vector<GlibcLayout> layouts = {};  // all that may be the target's, the likeliest first: DWARF's, the banner's, then
-                                          // the tables from the newest on
+  std::vector<GlibcLayout> layouts = {};  // all that may be the target's, the likeliest first: DWARF's, the banner's,
+                                          // then the tables from the newest on
 
   bool in_writable(Addr address) const;
   void damage(std::string_view code, Addr address, std::string detail) {

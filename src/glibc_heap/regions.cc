@@ -294,8 +294,8 @@ void RegionFinder::drop_overlaps() {
   });
 }
 
-// Sizes come from the target. A region that its sizes let reach beyond what is mapped without a break ends there, so that no
-// walk is longer than the memory it is about.
+// Sizes come from the target. A region that its sizes let reach beyond what is mapped without a break ends there, so
+// that no walk is longer than the memory it is about.
 void RegionFinder::clamp_to_mapped() {
   const std::vector<Mapping>& mappings = target_.snapshot.mappings;
   std::erase_if(heap_.regions, [&](Region& region) {

@@ -13,7 +13,7 @@ namespace {
 
 using TcacheLayout = decltype(GlibcLayout::tcache_perthread_struct);
 
-constexpr std::uint64_t kRawTlsBytes = 16384;                     // as far as is searched without the GOT's help
+constexpr std::uint64_t kRawTlsBytes = 16384;  // as far as is searched without the GOT's help
 
 // Whether a chunk of this size may hold the struct: 0x250, 0x290 or 0x300 as malloc rounds it, and one alignment step
 // more where what was left over was too small to be a chunk.

@@ -1,8 +1,8 @@
-// Where obmalloc's tables of arena_objects are in the target, by the way the version keeps them: static variables (to 3.11),
-// in the interpreters' states (3.12), or behind pointers there (3.13+).
+// Where obmalloc's tables of arena_objects are in the target, by the way the version keeps them: static variables
+// (to 3.11), in the interpreters' states (3.12), or behind pointers there (3.13+).
 //
-// Static variables are found by symbol, in the code of exported functions that read them, or by the shape of the table itself.
-// What is found is verified before it is taken: the arenas' pools carry their arena's index.
+// Static variables are found by symbol, in the code of exported functions that read them, or by the shape of the table
+// itself. What is found is verified before it is taken: the arenas' pools carry their arena's index.
 #pragma once
 
 #include "pyobj/runtime.h"

@@ -1,10 +1,10 @@
-// The collector's lists: rings of PyGC_Head through every tracked object, one ring for each generation and one for what was
-// frozen.
+// The collector's lists: rings of PyGC_Head through every tracked object, one ring for each generation and one for what
+// was frozen.
 //
-// Following a ring visits objects in the order in which they were made, all over memory. A sweep in address order meets the same
-// objects and their links, and whether it met all of them can be told without following anything: the rings are whole exactly if the
-// set of nodes is the set of link targets. GcRingCheck compares the two by sums of a mixing function; only if they differ need
-// the rings be walked.
+// Following a ring visits objects in the order in which they were made, all over memory. A sweep in address order meets
+// the same objects and their links, and whether it met all of them can be told without following anything: the rings
+// are whole exactly if the set of nodes is the set of link targets. GcRingCheck compares the two by sums of a mixing
+// function; only if they differ need the rings be walked.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 namespace heapcore {
 
 struct GcListHead {
-  Addr address = 0;      // of the ring's PyGC_Head, in the interpreter's state
+  Addr address = 0;        // of the ring's PyGC_Head, in the interpreter's state
   bool permanent = false;  // what gc.freeze() put aside: tracked, but not in gc.get_objects()
 };
 
@@ -51,8 +51,8 @@ class GcRingCheck {
   std::uint64_t count_ = 0;
 };
 
-// Calls visit(address of a PyGC_Head) for each member of the ring. Ends at the head, at a link that is not there or does not
-// point back, or after max_nodes; the last two are findings.
+// Calls visit(address of a PyGC_Head) for each member of the ring. Ends at the head, at a link that is not there or
+// does not point back, or after max_nodes; the last two are findings.
 template <typename Visitor>
 void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64_t max_nodes, Findings& findings,
                   Visitor&& visit) {
@@ -74,8 +74,9 @@ void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64
     at = align_down(next, 4);
   }
   if (sound && at == head) return;
-  findings.add({"gc-list-broken", Room::kPyobj, at, "a list of the collector breaks off here; objects behind it are known "
-                                                    "only from the memory they lie in"});
+  findings.add({"gc-list-broken", Room::kPyobj, at,
+                "a list of the collector breaks off here; objects behind it are known "
+                "only from the memory they lie in"});
 }
 
 }  // namespace heapcore

@@ -6,10 +6,10 @@
 //   GC             | _gc_next | _gc_prev | ob_refcnt | ob_type | ...
 //   pre-header     | values | dict | _gc_next | _gc_prev | ob_refcnt | ob_type | ...        (3.11, managed dict)
 //
-// so an object is recognised where ob_type is a type whose own flags demand exactly that place. Blocks that hold no object
-// (keys tables, value arrays, item arrays, raw buffers) can hold a type's address at such a place too, as the second item of a
-// list for instance; then what stands for the reference count is itself the address of an object, and the block is refused.
-// A freed object has a count of 0, or the allocator's link in its place.
+// so an object is recognised where ob_type is a type whose own flags demand exactly that place. Blocks that hold no
+// object (keys tables, value arrays, item arrays, raw buffers) can hold a type's address at such a place too, as the
+// second item of a list for instance; then what stands for the reference count is itself the address of an object, and
+// the block is refused. A freed object has a count of 0, or the allocator's link in its place.
 #pragma once
 
 #include <cstdint>
@@ -35,15 +35,15 @@ class ObjectReader {
   ObjectReader(const Snapshot& snapshot, const PyTraits& traits, TypeTable& types)
       : reader_(snapshot.space), traits_(traits), layout_(*traits.layout), cache_(types) {}
 
-  // Neighbours in a pool are mostly of one kind, so recognise() first tries the place where the last object began. Called at
-  // the start of each pool, so that no answer depends on which pools a thread swept before.
+  // Neighbours in a pool are mostly of one kind, so recognise() first tries the place where the last object began.
+  // Called at the start of each pool, so that no answer depends on which pools a thread swept before.
   void start_pool() { likely_candidate_ = 0; }
 
   // Is there an object in the block at `address` with these bytes?
   bool recognise(Addr address, std::span<const std::byte> block, ObjectView& object);
 
-  // Does a neighbour on the collector's list know this tracked object? Not while a collection runs, which uses the links for
-  // counts. True where the snapshot lacks the neighbours.
+  // Does a neighbour on the collector's list know this tracked object? Not while a collection runs, which uses the
+  // links for counts. True where the snapshot lacks the neighbours.
   bool is_linked(const ObjectView& object);
 
   // The object at a known address, as a list of the collector names it.
@@ -103,15 +103,16 @@ inline bool ObjectReader::read_gc_head(std::span<const std::byte> head, ObjectVi
     object.gc_next = next;
     return read_gc_refs(word_at(head, layout_.PyGC_Head.gc_refs.offset), next, prev, object);
   }
-  // _gc_next: bit 0 is set while collecting. _gc_prev: bit 0 finalized, bit 1 collecting, and then a count stands where the link
-  // was, which may be 0; an untracked object keeps bit 0.
+  // _gc_next: bit 0 is set while collecting. _gc_prev: bit 0 finalized, bit 1 collecting, and then a count stands where
+  // the link was, which may be 0; an untracked object keeps bit 0.
   object.gc_next = align_down(next, 4);
   object.tracked = object.gc_next != 0;
   // A ring's head may lie at a multiple of 4 only (3.13.1 on).
   return object.tracked ? is_aligned(object.gc_next, 4) && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
 }
 
-// To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a tracked one.
+// To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a
+// tracked one.
 inline bool ObjectReader::read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const {
   const std::int64_t refs = static_cast<std::int64_t>(word) >> (traits_.gc_head == GcHead::kShiftedRefsWord ? 1 : 0);
   object.tracked = refs != -2;
@@ -123,16 +124,17 @@ inline bool ObjectReader::read_gc_refs(std::uint64_t word, Addr next, Addr prev,
 inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block,
                                        ObjectView& object) {
   if (offset + layout_.PyObject.size_bytes > block.size()) return false;
-  // The cheapest test first: where a block holds pointers or text, what stands for the count is out of all bounds, and the word
-  // behind it need not be followed.
+  // The cheapest test first: where a block holds pointers or text, what stands for the count is out of all bounds, and
+  // the word behind it need not be followed.
   const std::uint64_t refcnt = word_at(block, offset + layout_.PyObject.ob_refcnt.offset) & traits_.refcnt_mask;
   if (refcnt - 1 >= traits_.refcnt_bound) return false;
   const TypeBrief& type = cache_.lookup(word_at(block, offset + layout_.PyObject.ob_type.offset));
   if (type.id == kNoType || type.header_bytes != offset) return false;
-  // Some objects are shorter than their type's tp_basicsize, which is that of the longest kind: a compact ASCII str, and,
-  // by their last pointer, a time or datetime without tzinfo.
-  const std::uint64_t least_bytes = type.size_rule == SizeRule::kStr ? layout_.PyASCIIObject.size_bytes + 1
-                                                                     : std::uint64_t{type.basicsize} - kOptionalTailBytes;
+  // Some objects are shorter than their type's tp_basicsize, which is that of the longest kind: a compact ASCII str,
+  // and, by their last pointer, a time or datetime without tzinfo.
+  const std::uint64_t least_bytes = type.size_rule == SizeRule::kStr
+                                        ? layout_.PyASCIIObject.size_bytes + 1
+                                        : std::uint64_t{type.basicsize} - kOptionalTailBytes;
   if (least_bytes > block.size() - offset) return false;
   object.type = type;  // before the next lookup, which may take its slot
   if (refcnt >= kLowestMapped && is_aligned(refcnt, 8) && is_object_address(refcnt)) return false;

@@ -58,7 +58,8 @@ void sort_and_separate(std::vector<PyArena>& result, const PyTraits& traits, Fin
       ++i;
       continue;
     }
-    findings.add({"obmalloc-arenas-overlap", Room::kPyobj, result[i].address, "two arena_objects claim the same memory"});
+    findings.add(
+        {"obmalloc-arenas-overlap", Room::kPyobj, result[i].address, "two arena_objects claim the same memory"});
     result.erase(result.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
@@ -176,19 +177,21 @@ bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& ar
   pool.block_bytes = maxnextoffset < size ? size - maxnextoffset : 0;
   const std::uint32_t szidx = load_u32(bytes, fields.szidx);
   const bool sound = pool.arenaindex == arena.index && pool.block_bytes >= 8 && pool.block_bytes % 8 == 0 &&
-                     pool.block_bytes <= traits.largest_small_block && pool.block_bytes % (std::uint64_t{szidx} + 1) == 0 &&
-                     pool.nextoffset >= pool.first_block && pool.nextoffset <= size &&
-                     (pool.nextoffset - pool.first_block) % pool.block_bytes == 0 &&
+                     pool.block_bytes <= traits.largest_small_block &&
+                     pool.block_bytes % (std::uint64_t{szidx} + 1) == 0 && pool.nextoffset >= pool.first_block &&
+                     pool.nextoffset <= size && (pool.nextoffset - pool.first_block) % pool.block_bytes == 0 &&
                      pool.blocks_in_use <= (size - pool.first_block) / pool.block_bytes;
   if (sound) return true;
-  findings.add({"obmalloc-pool-damaged", Room::kPyobj, address,
-                fmt::format("the pool header at {:#x} does not add up; the {} bytes of the pool are left out", address, size)});
+  findings.add(
+      {"obmalloc-pool-damaged", Room::kPyobj, address,
+       fmt::format("the pool header at {:#x} does not add up; the {} bytes of the pool are left out", address, size)});
   return false;
 }
 
 void report_missing_pool(Addr address, Findings& findings) {
-  findings.add({"obmalloc-pool-missing", Room::kPyobj, address, "a pool of an arena is not in the snapshot; what it holds is "
-                                                                "not counted"});
+  findings.add({"obmalloc-pool-missing", Room::kPyobj, address,
+                "a pool of an arena is not in the snapshot; what it holds is "
+                "not counted"});
 }
 
 void read_free_blocks(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Findings& findings) {

@@ -3,12 +3,12 @@
 //   arena (arena_bytes, aligned anyhow)            pool (pool_bytes, aligned to its size)
 //   | pool | pool | ... | never carved     |       | pool_header | block | block | ... | never carved | tail |
 //
-// A pool whose ref.count is 0 is free; pools at or above arena_object.pool_address were never carved. In a used pool, a block
-// below nextoffset is in use unless it is on the list that starts at freeblock. Block size = POOL_SIZE - maxnextoffset, which
-// holds for every version and alignment.
+// A pool whose ref.count is 0 is free; pools at or above arena_object.pool_address were never carved. In a used pool, a
+// block below nextoffset is in use unless it is on the list that starts at freeblock. Block size = POOL_SIZE -
+// maxnextoffset, which holds for every version and alignment.
 //
-// Invariant of each walk: work is bounded by the pool's own size; a list that leaves its pool or meets itself is a finding, and
-// the blocks on it that were read count as free.
+// Invariant of each walk: work is bounded by the pool's own size; a list that leaves its pool or meets itself is a
+// finding, and the blocks on it that were read count as free.
 #pragma once
 
 #include <array>
@@ -24,9 +24,9 @@ namespace heapcore {
 // One arena_object in use.
 struct PyArena {
   Addr address = 0;
-  Addr first_pool = 0;       // aligned to pool_bytes
-  Addr carved_end = 0;       // arena_object.pool_address: pools at or above it were never carved
-  std::uint32_t index = 0;   // in the table
+  Addr first_pool = 0;      // aligned to pool_bytes
+  Addr carved_end = 0;      // arena_object.pool_address: pools at or above it were never carved
+  std::uint32_t index = 0;  // in the table
   std::uint32_t nfreepools = 0;
   std::uint32_t ntotalpools = 0;
 };
@@ -36,9 +36,9 @@ struct PoolHeader {
   std::uint32_t blocks_in_use = 0;  // ref.count
   Addr freeblock = 0;
   std::uint32_t arenaindex = 0;
-  std::uint32_t nextoffset = 0;     // of the first block never carved
-  std::uint32_t block_bytes = 0;    // 0 in a free pool that never had a class
-  std::uint32_t first_block = 0;    // offset of block 0: the header's size
+  std::uint32_t nextoffset = 0;   // of the first block never carved
+  std::uint32_t block_bytes = 0;  // 0 in a free pool that never had a class
+  std::uint32_t first_block = 0;  // offset of block 0: the header's size
 };
 
 // At most this many blocks fit into a pool of any version: (16 KiB - 48) / 8, rounded up to whole words.

@@ -1,7 +1,7 @@
 // Where the fields of CPython's structures lie, by version.
 //
-// The struct is declared from layouts/fields.def, member for member; the tables are made by tools/gen_layouts from the DWARF
-// of real builds (see docs/layouts.md). Which table holds for which interpreter is for py_traits to say.
+// The struct is declared from layouts/fields.def, member for member; the tables are made by tools/gen_layouts from the
+// DWARF of real builds (see docs/layouts.md). Which table holds for which interpreter is for py_traits to say.
 #pragma once
 
 #include <cstdint>

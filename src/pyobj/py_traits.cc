@@ -16,7 +16,8 @@ struct Row {
   PyTraits traits;
 };
 
-// The count has 32 bits; above it, 16 that are 0 in a live object (in one on a free list a link lies over them), then flags.
+// The count has 32 bits; above it, 16 that are 0 in a live object (in one on a free list a link lies over them), then
+// flags.
 constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
                                   .pool_bytes = 16 << 10,
                                   .long_rep = LongRep::kLvTag,
@@ -27,13 +28,15 @@ constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
                                   .refcnt_bound = std::uint64_t{1} << 32};
 
 const Row kRows[] = {
-    {3, 6,
+    {3,
+     6,
      {.arena_bytes = 256 << 10,
       .pool_bytes = 4 << 10,
       .gc_head = GcHead::kShiftedRefsWord,
       .stgdict_has_sizeof = false,
       .gc_home = GcHome::kStatic}},
-    {3, 7,
+    {3,
+     7,
      {.arena_bytes = 256 << 10,
       .pool_bytes = 4 << 10,
       .gc_head = GcHead::kShiftedRefsWord,
@@ -41,20 +44,23 @@ const Row kRows[] = {
     {3, 8, {.arena_bytes = 256 << 10, .pool_bytes = 4 << 10, .gc_home = GcHome::kRuntime}},
     {3, 9, {.arena_bytes = 256 << 10, .pool_bytes = 4 << 10}},
     {3, 10, {.arena_bytes = 1 << 20, .pool_bytes = 16 << 10}},
-    {3, 11,
+    {3,
+     11,
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
       .pre_header = PreHeader::kManagedDict,
       .int_counts_one_digit = true}},
     // Objects that live for ever have a count of 2^32 - 1.
-    {3, 12,
+    {3,
+     12,
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
       .long_rep = LongRep::kLvTag,
       .pre_header = PreHeader::kManagedDictOrWeakref,
       .int_counts_one_digit = true,
       .obmalloc_home = ObmallocHome::kInterpreter}},
-    {3, 13,
+    {3,
+     13,
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
       .long_rep = LongRep::kLvTag,
@@ -82,7 +88,8 @@ std::optional<unsigned> patch_of(const char* table_version, const Row& row) {
   return patch;
 }
 
-// Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's others.
+// Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's
+// others.
 void fill_in(PyLayout& layout, const PyLayout& other) {
 #define HC_STRUCT(tag) \
   if (layout.tag.size_bytes == 0) layout.tag = other.tag;
@@ -149,7 +156,8 @@ std::vector<PyTraits> candidate_traits(const PyVersion& version) {
     traits.layout_version = layout.table_version;
     candidates.push_back(traits);
   };
-  // A layout holds until the next one; so the newest that is not newer than the version, and if that fails its neighbours.
+  // A layout holds until the next one; so the newest that is not newer than the version, and if that fails its
+  // neighbours.
   for (const PatchLayout& layout : layouts) {
     if (layout.patch <= patch) add(layout);
   }

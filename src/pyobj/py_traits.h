@@ -29,8 +29,8 @@ enum class LongRep : std::uint8_t {
 // What lies before the PyGC_Head of an object whose type says so in tp_flags.
 enum class PreHeader : std::uint8_t {
   kNone,
-  kManagedDict,            // two words where MANAGED_DICT is set (3.11)
-  kManagedDictOrWeakref,   // two words where either flag is set (3.12+)
+  kManagedDict,           // two words where MANAGED_DICT is set (3.11)
+  kManagedDictOrWeakref,  // two words where either flag is set (3.12+)
 };
 
 enum class GcHead : std::uint8_t {
@@ -73,8 +73,9 @@ struct PyTraits {
 
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;
-  // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make it no
-  // object: no count reaches 2^40, for it would take as many references, of 8 bytes each, as an address space holds.
+  // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make
+  // it no object: no count reaches 2^40, for it would take as many references, of 8 bytes each, as an address space
+  // holds.
   std::uint64_t refcnt_mask = ~std::uint64_t{0};
   std::uint64_t refcnt_bound = std::uint64_t{1} << 40;
 
@@ -97,9 +98,9 @@ inline constexpr std::uint64_t kDictSubclass = 1 << 29;
 inline constexpr std::uint64_t kTypeSubclass = std::uint64_t{1} << 31;
 }  // namespace tp_flag
 
-// A minor version may have several layouts. Those that may hold for `version`, the likeliest first; which of them does is for
-// the runtime itself to say (it verifies or not). None for a version that heapcore cannot read: then that part is refused aloud,
-// never guessed.
+// A minor version may have several layouts. Those that may hold for `version`, the likeliest first; which of them does
+// is for the runtime itself to say (it verifies or not). None for a version that heapcore cannot read: then that part
+// is refused aloud, never guessed.
 std::vector<PyTraits> candidate_traits(const PyVersion& version);
 
 // The likeliest one.

@@ -45,26 +45,29 @@ class Finder {
     if (!version) version = probe_version(*module);
     if (!version) {
       report(findings_, "python-version-unknown", module->range.start,
-             fmt::format("{} exports CPython's symbols, but neither does the snapshot say its version nor does its runtime "
-                         "have the shape of one that this heapcore knows ({}); name its file with --exe",
-                         module->path, supported_text()));
+             fmt::format(
+                 "{} exports CPython's symbols, but neither does the snapshot say its version nor does its runtime "
+                 "have the shape of one that this heapcore knows ({}); name its file with --exe",
+                 module->path, supported_text()));
       state.version = "unknown";
       return state;
     }
     state.version = version->text();
     const std::vector<PyTraits> candidates = candidate_traits(*version);
     if (candidates.empty()) {
-      report(findings_, "python-version-unsupported", module->range.start,
-             fmt::format("this is CPython {}, whose objects this heapcore cannot decode (it knows {}); the Python part is "
-                         "left out",
-                         state.version, supported_text()));
+      report(
+          findings_, "python-version-unsupported", module->range.start,
+          fmt::format("this is CPython {}, whose objects this heapcore cannot decode (it knows {}); the Python part is "
+                      "left out",
+                      state.version, supported_text()));
       return state;
     }
     if (is_free_threaded(*module)) {
       report(findings_, "python-free-threaded", module->range.start,
-             fmt::format("this is a free-threaded build of CPython {}, whose objects this heapcore cannot decode; the Python "
-                         "part is left out",
-                         state.version));
+             fmt::format(
+                 "this is a free-threaded build of CPython {}, whose objects this heapcore cannot decode; the Python "
+                 "part is left out",
+                 state.version));
       return state;
     }
     Attempt attempt = best_attempt(*module, candidates);
@@ -109,8 +112,8 @@ class Finder {
     return std::move(*likeliest);
   }
 
-  // The version with whose layout the runtime verifies, if exactly one does. Where sys.hexversion can be read, it must say the
-  // same minor version.
+  // The version with whose layout the runtime verifies, if exactly one does. Where sys.hexversion can be read, it must
+  // say the same minor version.
   std::optional<PyVersion> probe_version(const Module& module) {
     std::optional<PyVersion> found;
     for (const PyVersion& version : supported_versions()) {
@@ -122,10 +125,11 @@ class Finder {
       found = exact.value_or(version);
     }
     if (found) {
-      findings_.note("python-version-probed", Room::kPyobj, module.range.start,
-                     fmt::format("neither Py_Version nor a file's name says which Python this is; its runtime has the shape "
-                                 "of {}",
-                                 found->text()));
+      findings_.note(
+          "python-version-probed", Room::kPyobj, module.range.start,
+          fmt::format("neither Py_Version nor a file's name says which Python this is; its runtime has the shape "
+                      "of {}",
+                      found->text()));
     }
     return found;
   }
@@ -133,7 +137,8 @@ class Finder {
   Addr sysdict(const PyRuntime& runtime) {
     Addr address = 0;
     if (runtime.interpreters.empty()) return 0;
-    reader_.try_load(runtime.interpreters.back().address + runtime.traits.layout->PyInterpreterState.sysdict.offset, address);
+    reader_.try_load(runtime.interpreters.back().address + runtime.traits.layout->PyInterpreterState.sysdict.offset,
+                     address);
     return address;
   }
 
@@ -166,7 +171,8 @@ class Finder {
     return words[0] == kCookie && words[2] != 0;
   }
 
-  // The module that holds the interpreter: it exports PyType_Type. libpython before the executable, which may re-export.
+  // The module that holds the interpreter: it exports PyType_Type. libpython before the executable, which may
+  // re-export.
   const Module* find_module() {
     const Module* library = snapshot_.module_named("libpython");
     if (library != nullptr && symbol(*library, "PyType_Type")) return library;
@@ -178,7 +184,8 @@ class Finder {
     return nullptr;
   }
 
-  // Where the main program's symbols, and those of whatever is called after Python, could be looked at. If not: a finding.
+  // Where the main program's symbols, and those of whatever is called after Python, could be looked at. If not: a
+  // finding.
   bool told_that_there_is_none() {
     const Module* main = snapshot_.executable();
     const Module* silent = main != nullptr && !main->tells_symbols(snapshot_.space) ? main : nullptr;
@@ -188,12 +195,13 @@ class Finder {
     }
     if (main != nullptr && silent == nullptr) return true;
     report(findings_, "python-undetermined", silent == nullptr ? 0 : silent->range.start,
-           silent == nullptr ? std::string("whether there is a Python in it cannot be told: the snapshot does not say what program "
-                                           "this was")
-                             : fmt::format("whether there is a Python in it cannot be told: {}'s symbols are neither in the "
-                                           "snapshot nor in a file here that is proved to be it; name that file with --exe or "
-                                           "--sysroot",
-                                           silent->path));
+           silent == nullptr
+               ? std::string("whether there is a Python in it cannot be told: the snapshot does not say what program "
+                             "this was")
+               : fmt::format("whether there is a Python in it cannot be told: {}'s symbols are neither in the "
+                             "snapshot nor in a file here that is proved to be it; name that file with --exe or "
+                             "--sysroot",
+                             silent->path));
     return false;
   }
 
@@ -244,7 +252,8 @@ class Finder {
     return !text || *text == "type";  // the name lies in .rodata, which the snapshot may lack
   }
 
-  // The head of the list of interpreters, a variable of _PyRuntime or, to 3.6, a static one that one exported function returns.
+  // The head of the list of interpreters, a variable of _PyRuntime or, to 3.6, a static one that one exported function
+  // returns.
   std::optional<Addr> interpreters_head(const Module& module, PyRuntime& runtime) {
     const PyLayout& layout = *runtime.traits.layout;
     if (runtime.traits.gc_home == GcHome::kStatic) {
@@ -286,7 +295,8 @@ class Finder {
       if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
     }
     if (runtime.interpreters.empty()) {
-      report(findings, "python-not-initialised", *head, "the runtime has no interpreter: not yet initialised, or finalised");
+      report(findings, "python-not-initialised", *head,
+             "the runtime has no interpreter: not yet initialised, or finalised");
     }
   }
 
@@ -304,7 +314,8 @@ class Finder {
     }
     if (generations == 0 || !verify_gc_heads(generations, layout)) {
       runtime.shared_permanent = 0;
-      report(findings, "python-gc-not-found", generations, "the collector's generations were not found, or do not verify");
+      report(findings, "python-gc-not-found", generations,
+             "the collector's generations were not found, or do not verify");
       return;
     }
     runtime.shared_generations = generations;
@@ -364,6 +375,8 @@ class Finder {
 
 }  // namespace
 
-PythonState find_python(const Snapshot& snapshot, Findings& findings) { return Finder(snapshot, findings).run(); }
+PythonState find_python(const Snapshot& snapshot, Findings& findings) {
+  return Finder(snapshot, findings).run();
+}
 
 }  // namespace heapcore

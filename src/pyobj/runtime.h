@@ -1,8 +1,9 @@
-// Where a CPython runtime lies in the target: which version it is, its interpreters, its types' anchor, obmalloc's arenas.
+// Where a CPython runtime lies in the target: which version it is, its interpreters, its types' anchor, obmalloc's
+// arenas.
 //
-// Everything found is verified before it is trusted: `type` is its own type and is called "type", interpreters' thread lists
-// point back, collector lists close, arenas' pools carry their arena's index. What fails is refused with a finding, and the
-// other parts still answer.
+// Everything found is verified before it is trusted: `type` is its own type and is called "type", interpreters' thread
+// lists point back, collector lists close, arenas' pools carry their arena's index. What fails is refused with a
+// finding, and the other parts still answer.
 //
 // Does not: decode objects or read pools (obmalloc.h, census in analysis).
 #pragma once
@@ -39,7 +40,7 @@ struct PyRuntime {
   // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
   Addr shared_generations = 0;
   Addr shared_permanent = 0;
-  std::optional<ArenaTable> arenas;  // nothing: obmalloc was not found
+  std::optional<ArenaTable> arenas;     // nothing: obmalloc was not found
   std::vector<ArenaTable> more_arenas;  // of sub-interpreters that have an allocator of their own (3.12+)
 };
 

@@ -12,8 +12,8 @@ constexpr std::uint64_t kWordBytes = 8;
 constexpr std::uint64_t kMaxFormatCodes = 1 << 16;
 constexpr std::size_t kMaxFormatText = 1 << 16;
 
-// An integer field of at most 8 bytes, or 0 if the bytes at hand end before it (a damaged type says a smaller basicsize than is
-// true) or the layout lacks it.
+// An integer field of at most 8 bytes, or 0 if the bytes at hand end before it (a damaged type says a smaller basicsize
+// than is true) or the layout lacks it.
 std::uint64_t word_of(std::span<const std::byte> bytes, const Field& field) {
   std::uint64_t value = 0;
   const std::size_t width = field.width_bytes < kWordBytes ? field.width_bytes : kWordBytes;
@@ -72,7 +72,8 @@ std::uint64_t ObjectReader::type_size(const ObjectView& object, std::span<const 
   if ((flags & tp_flag::kHeapType) == 0) return layout_.PyTypeObject.size_bytes;
   std::uint64_t size = layout_.PyHeapTypeObject.size_bytes;
   Addr keys_address = 0;
-  if (reader_.try_load(object.address + layout_.PyHeapTypeObject.ht_cached_keys.offset, keys_address) && keys_address != 0) {
+  if (reader_.try_load(object.address + layout_.PyHeapTypeObject.ht_cached_keys.offset, keys_address) &&
+      keys_address != 0) {
     if (const auto keys = read_dict_keys(reader_, traits_, keys_address)) size += keys->size_bytes;
   }
   return size;
@@ -85,7 +86,8 @@ std::uint64_t ObjectReader::code_size(const ObjectView& object, std::span<const 
   // _PyCodeObjectExtra: ce_size, then that many pointers.
   const Addr extra = word_of(bytes, layout_.PyCodeObject.co_extra);
   std::int64_t ce_size = 0;
-  if (extra != 0 && reader_.try_load(extra, ce_size) && ce_size > 0 && ce_size < 256) size += 8 + std::uint64_t(ce_size) * 8;
+  if (extra != 0 && reader_.try_load(extra, ce_size) && ce_size > 0 && ce_size < 256)
+    size += 8 + std::uint64_t(ce_size) * 8;
   const auto& fields = layout_.PyCodeObject;
   if (word_of(bytes, fields.co_cell2arg) != 0) size += tuple_length(word_of(bytes, fields.co_cellvars)) * kWordBytes;
   if (word_of(bytes, fields.co_opcache) != 0) {
@@ -107,7 +109,8 @@ std::uint64_t ObjectReader::frame_slots(Addr code) {
     Addr frees = 0;
     if (!reader_.try_load(code + fields.co_nlocals.offset, nlocals) ||
         !reader_.try_load(code + fields.co_stacksize.offset, stacksize) ||
-        !reader_.try_load(code + fields.co_cellvars.offset, cells) || !reader_.try_load(code + fields.co_freevars.offset, frees)) {
+        !reader_.try_load(code + fields.co_cellvars.offset, cells) ||
+        !reader_.try_load(code + fields.co_freevars.offset, frees)) {
       return 0;
     }
     return (std::uint64_t{nlocals} + stacksize + tuple_length(cells) + tuple_length(frees)) * 8;
@@ -171,7 +174,8 @@ std::uint64_t ObjectReader::ctypes_type_size(const ObjectView& object, std::span
 // ctypes' type dict counts its own struct twice over the dict's: upstream does so too.
 std::uint64_t ObjectReader::stgdict_size(const ObjectView& object, std::span<const std::byte> bytes) {
   const auto& fields = layout_.StgDictObject;
-  return dict_size(object, bytes) + fields.size_bytes - layout_.PyDictObject.size_bytes + ctypes_extra_size(fields, bytes);
+  return dict_size(object, bytes) + fields.size_bytes - layout_.PyDictObject.size_bytes +
+         ctypes_extra_size(fields, bytes);
 }
 
 std::uint64_t ObjectReader::element_extra_size(Addr extra) {
@@ -196,8 +200,11 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
   };
   std::uint64_t size = type.basicsize;
   switch (type.size_rule) {
-    case SizeRule::kFixed: break;
-    case SizeRule::kVar: size += ob_size() * type.itemsize; break;
+    case SizeRule::kFixed:
+      break;
+    case SizeRule::kVar:
+      size += ob_size() * type.itemsize;
+      break;
     case SizeRule::kInt: {
       std::uint64_t digits =
           traits_.long_rep == LongRep::kLvTag ? word_of(bytes, layout_.PyLongObject.lv_tag) >> 3 : ob_size();
@@ -205,9 +212,15 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       size = layout_.PyLongObject.ob_digit.offset + digits * 4;
       break;
     }
-    case SizeRule::kStr: size = str_size(object, bytes); break;
-    case SizeRule::kList: size += word_of(bytes, layout_.PyListObject.allocated) * 8; break;
-    case SizeRule::kDict: size = dict_size(object, bytes); break;
+    case SizeRule::kStr:
+      size = str_size(object, bytes);
+      break;
+    case SizeRule::kList:
+      size += word_of(bytes, layout_.PyListObject.allocated) * 8;
+      break;
+    case SizeRule::kDict:
+      size = dict_size(object, bytes);
+      break;
     case SizeRule::kOrderedDict: {
       size = dict_size(object, bytes) + word_of(bytes, layout_.PyODictObject.od_fast_nodes_size) * 8;
       constexpr std::uint64_t kNodeBytes = 32;  // struct _odictnode: key, hash, next, prev
@@ -215,7 +228,8 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     }
     case SizeRule::kSet: {
-      const bool small = word_of(bytes, layout_.PySetObject.table) == object.address + layout_.PySetObject.smalltable.offset;
+      const bool small =
+          word_of(bytes, layout_.PySetObject.table) == object.address + layout_.PySetObject.smalltable.offset;
       if (!small) size += (word_of(bytes, layout_.PySetObject.mask) + 1) * 16;
       break;
     }
@@ -236,21 +250,36 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
     case SizeRule::kBuffered:
       if (word_of(bytes, layout_.buffered.buffer) != 0) size += word_of(bytes, layout_.buffered.buffer_size);
       break;
-    case SizeRule::kBytesIO: size += bytesio_buffer_size(word_of(bytes, layout_.bytesio.buf)); break;
+    case SizeRule::kBytesIO:
+      size += bytesio_buffer_size(word_of(bytes, layout_.bytesio.buf));
+      break;
     case SizeRule::kArray: {
       std::uint32_t itemsize = 0;
       reader_.try_load(word_of(bytes, layout_.arrayobject.ob_descr) + layout_.arraydescr.itemsize.offset, itemsize);
       size += word_of(bytes, layout_.arrayobject.allocated) * itemsize;
       break;
     }
-    case SizeRule::kStruct: size += struct_codes_size(word_of(bytes, layout_.PyStructObject.s_codes)); break;
-    case SizeRule::kCtypesType: size = ctypes_type_size(object, bytes); break;
-    case SizeRule::kStgDict: size = traits_.stgdict_has_sizeof ? stgdict_size(object, bytes) : dict_size(object, bytes); break;
-    case SizeRule::kElement: size += element_extra_size(word_of(bytes, layout_.ElementObject.extra)); break;
-    case SizeRule::kProduct: size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes; break;
-    case SizeRule::kCombinations: size += word_of(bytes, layout_.combinationsobject.r) * kWordBytes; break;
+    case SizeRule::kStruct:
+      size += struct_codes_size(word_of(bytes, layout_.PyStructObject.s_codes));
+      break;
+    case SizeRule::kCtypesType:
+      size = ctypes_type_size(object, bytes);
+      break;
+    case SizeRule::kStgDict:
+      size = traits_.stgdict_has_sizeof ? stgdict_size(object, bytes) : dict_size(object, bytes);
+      break;
+    case SizeRule::kElement:
+      size += element_extra_size(word_of(bytes, layout_.ElementObject.extra));
+      break;
+    case SizeRule::kProduct:
+      size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes;
+      break;
+    case SizeRule::kCombinations:
+      size += word_of(bytes, layout_.combinationsobject.r) * kWordBytes;
+      break;
     case SizeRule::kPermutations:
-      size += (tuple_length(word_of(bytes, layout_.permutationsobject.pool)) + word_of(bytes, layout_.permutationsobject.r)) *
+      size += (tuple_length(word_of(bytes, layout_.permutationsobject.pool)) +
+               word_of(bytes, layout_.permutationsobject.r)) *
               kWordBytes;
       break;
     case SizeRule::kDecimal: {
@@ -259,17 +288,23 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       if (own) size += word_of(bytes, layout_.PyDecObject.alloc) * kWordBytes;
       break;
     }
-    case SizeRule::kType: size = type_size(object, bytes); break;
-    case SizeRule::kCode: size = code_size(object, bytes); break;
+    case SizeRule::kType:
+      size = type_size(object, bytes);
+      break;
+    case SizeRule::kCode:
+      size = code_size(object, bytes);
+      break;
     case SizeRule::kFrame: {
       if (layout_.PyFrameObject.f_code.present()) {
         // To 3.10 the slots are the frame's own; sizeof has one already.
-        size = layout_.PyFrameObject.size_bytes - kWordBytes + frame_slots(word_of(bytes, layout_.PyFrameObject.f_code));
+        size =
+            layout_.PyFrameObject.size_bytes - kWordBytes + frame_slots(word_of(bytes, layout_.PyFrameObject.f_code));
         break;
       }
       // frame.__sizeof__ (3.11): up to the embedded frame's locals, and its slots, wherever the frame itself lies.
       const Addr code = frame_code(word_of(bytes, layout_.PyFrameObject.f_frame));
-      size = layout_.PyFrameObject._f_frame_data.offset + layout_._PyInterpreterFrame.localsplus.offset + frame_slots(code);
+      size = layout_.PyFrameObject._f_frame_data.offset + layout_._PyInterpreterFrame.localsplus.offset +
+             frame_slots(code);
       break;
     }
     case SizeRule::kGenerator: {

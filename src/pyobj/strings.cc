@@ -18,7 +18,9 @@ struct StrState {
   bool ascii;
 };
 
-StrState unpack_state(std::uint32_t word) { return {word >> 2 & 7, (word >> 5 & 1) != 0, (word >> 6 & 1) != 0}; }
+StrState unpack_state(std::uint32_t word) {
+  return {word >> 2 & 7, (word >> 5 & 1) != 0, (word >> 6 & 1) != 0};
+}
 
 void append_utf8(std::string& out, std::uint32_t c) {
   if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) c = 0xfffd;
@@ -49,8 +51,10 @@ std::uint32_t code_point(std::span<const std::byte> bytes, std::uint64_t index, 
 
 std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
   switch (traits.pre_header) {
-    case PreHeader::kNone: return 0;
-    case PreHeader::kManagedDict: return (tp_flags & tp_flag::kManagedDict) != 0 ? 16 : 0;
+    case PreHeader::kNone:
+      return 0;
+    case PreHeader::kManagedDict:
+      return (tp_flags & tp_flag::kManagedDict) != 0 ? 16 : 0;
     case PreHeader::kManagedDictOrWeakref:
       return (tp_flags & (tp_flag::kManagedDict | tp_flag::kManagedWeakref)) != 0 ? 16 : 0;
   }
@@ -95,12 +99,14 @@ std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, A
     return std::nullopt;
   }
   const bool tagged = traits.long_rep == LongRep::kLvTag;
-  if (!reader.try_load(address + (tagged ? layout.PyLongObject.lv_tag.offset : layout.PyVarObject.ob_size.offset), size)) {
+  if (!reader.try_load(address + (tagged ? layout.PyLongObject.lv_tag.offset : layout.PyVarObject.ob_size.offset),
+                       size)) {
     return std::nullopt;
   }
   const std::uint64_t digits = tagged ? size >> 3 : size;
   if (digits == 0) return 0;
-  if (digits != 1 || (tagged && (size & 3) == 2) || !reader.try_load(address + layout.PyLongObject.ob_digit.offset, digit)) {
+  if (digits != 1 || (tagged && (size & 3) == 2) ||
+      !reader.try_load(address + layout.PyLongObject.ob_digit.offset, digit)) {
     return std::nullopt;
   }
   return digit;
@@ -158,7 +164,8 @@ std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr addres
     Addr value = 0;
     if (!reader.try_load(entry + keys->key_offset, key_address)) return std::nullopt;
     if (key_address == 0) continue;
-    const Addr value_at = values != 0 ? values + traits.layout->PyDictValues.values.offset + i * 8 : entry + keys->value_offset;
+    const Addr value_at =
+        values != 0 ? values + traits.layout->PyDictValues.values.offset + i * 8 : entry + keys->value_offset;
     if (!reader.try_load(value_at, value) || value == 0) continue;
     if (decode_str(reader, traits, key_address, key.size()) == key) return value;
   }

@@ -18,7 +18,8 @@ std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags);
 // Lone surrogates come out as U+FFFD.
 std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length);
 
-// The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small dicts.
+// The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small
+// dicts.
 std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key);
 
 // The value of the int at `address`, if it is one of a single digit: 0 to 2^30 - 1.

@@ -16,7 +16,8 @@ constexpr int kMaxBaseDepth = 64;
 constexpr std::uint64_t kMaxBasicSize = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 4096;
 
-// Static types that interpreters export, and their tp_name: needed where the snapshot lacks the text (Include/cpython/*.h).
+// Static types that interpreters export, and their tp_name: needed where the snapshot lacks the text
+// (Include/cpython/*.h).
 constexpr std::pair<const char*, const char*> kExportedTypes[] = {
     {"PyType_Type", "type"},
     {"PyBaseObject_Type", "object"},
@@ -101,8 +102,9 @@ TypeBrief TypeTable::classify(Addr address) {
   return brief;
 }
 
-// A type is what has a metatype for its type: `type` itself, or a ready subclass of it (TYPE_SUBCLASS) that is in turn a type.
-// Asked of many words that point to ordinary objects; for those only ob_type is read, and what it leads to is in the cache.
+// A type is what has a metatype for its type: `type` itself, or a ready subclass of it (TYPE_SUBCLASS) that is in turn
+// a type. Asked of many words that point to ordinary objects; for those only ob_type is read, and what it leads to is
+// in the cache.
 bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
   if (address == runtime_.type_type) return true;
   if (depth > kMaxMetatypeDepth || address < 4096) return false;
@@ -189,11 +191,14 @@ bool TypeTable::has_base(Reader& reader, Addr type, std::string_view name) {
   return false;
 }
 
-// The nearest base with a __sizeof__ of its own decides. Flags tell for the types that have one; the rest are told by name.
+// The nearest base with a __sizeof__ of its own decides. Flags tell for the types that have one; the rest are told by
+// name.
 SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
   static constexpr std::pair<std::uint64_t, SizeRule> kByFlag[] = {
-      {tp_flag::kTypeSubclass, SizeRule::kType}, {tp_flag::kLongSubclass, SizeRule::kInt},
-      {tp_flag::kUnicodeSubclass, SizeRule::kStr}, {tp_flag::kListSubclass, SizeRule::kList},
+      {tp_flag::kTypeSubclass, SizeRule::kType},
+      {tp_flag::kLongSubclass, SizeRule::kInt},
+      {tp_flag::kUnicodeSubclass, SizeRule::kStr},
+      {tp_flag::kListSubclass, SizeRule::kList},
   };
   static constexpr std::pair<std::string_view, SizeRule> kByName[] = {
       {"frozendict", SizeRule::kDict},

@@ -1,8 +1,8 @@
 // The types of the target, each looked at once: is this address a type at all, what is it called, how are its instances
 // laid out and measured.
 //
-// Shared by all threads of a sweep through TypeCache, which answers nearly all questions without locking. TypeIds depend on the
-// order in which threads meet types; nothing that is printed may depend on them.
+// Shared by all threads of a sweep through TypeCache, which answers nearly all questions without locking. TypeIds
+// depend on the order in which threads meet types; nothing that is printed may depend on them.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ inline constexpr TypeId kNoType = ~TypeId{0};
 
 // How sys.getsizeof measures an instance: which __sizeof__ the type has or inherits.
 enum class SizeRule : std::uint8_t {
-  kFixed,      // tp_basicsize
-  kVar,        // tp_basicsize + |ob_size| * tp_itemsize
+  kFixed,  // tp_basicsize
+  kVar,    // tp_basicsize + |ob_size| * tp_itemsize
   kInt,
   kStr,
   kList,
@@ -43,7 +43,7 @@ enum class SizeRule : std::uint8_t {
   kArray,
   kStruct,
   kCtypesType,  // ctypes' types, which keep what ctypes knows of them behind the heap type (3.13+)
-  kStgDict,  // what ctypes has for the dict of its types
+  kStgDict,     // what ctypes has for the dict of its types
   kElement,
   kProduct,
   kCombinations,  // with replacement too
@@ -100,7 +100,8 @@ class TypeTable {
   const Snapshot& snapshot_;
   const PyRuntime& runtime_;
   const PyLayout& layout_;
-  std::map<Addr, std::string> exported_names_;  // tp_name of static types by their symbol, for snapshots without .rodata
+  std::map<Addr, std::string>
+      exported_names_;  // tp_name of static types by their symbol, for snapshots without .rodata
   std::mutex mutex_;
   std::unordered_map<Addr, TypeId> ids_;  // of types only; addresses that are none are not remembered here
   std::deque<TypeInfo> infos_;

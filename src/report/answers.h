@@ -1,4 +1,5 @@
-// The answers of heapcore's commands as text and as JSON. Each takes the plain values that analysis made and computes nothing.
+// The answers of heapcore's commands as text and as JSON. Each takes the plain values that analysis made and computes
+// nothing.
 //
 // JSON keys are a contract (docs/commands.md): addresses are lower-case hexadecimal strings, counts and bytes integers.
 #pragma once
@@ -20,8 +21,8 @@ struct TextStyle {
   std::size_t limit = 20;  // rows shown of a long table; 0 for all
 };
 
-// What every JSON document begins with: "warnings" for what is missing or damaged, "notes" for what is worth knowing. An entry's
-// "seen" says how often its code came up; of each code only the first few are listed.
+// What every JSON document begins with: "warnings" for what is missing or damaged, "notes" for what is worth knowing.
+// An entry's "seen" says how often its code came up; of each code only the first few are listed.
 nlohmann::ordered_json document_head(const std::string& command, const Process& process);
 std::string warnings_text(const Findings& findings);
 std::string timings_text(const Timings& timings);

@@ -14,8 +14,8 @@ std::size_t width_of(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
-// Bytes of the character that `text` begins with; 0 if that is no UTF-8, or a control character (C0, DEL, C1, and those that
-// turn the direction of writing).
+// Bytes of the character that `text` begins with; 0 if that is no UTF-8, or a control character (C0, DEL, C1, and those
+// that turn the direction of writing).
 std::size_t character_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
   if (byte(0) < 0x80) return byte(0) < 0x20 || byte(0) == 0x7f ? 0 : 1;
@@ -63,7 +63,9 @@ std::string percent_text(std::uint64_t part, std::uint64_t whole) {
   return fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
-std::string address_text(std::uint64_t address) { return fmt::format("{:#x}", address); }
+std::string address_text(std::uint64_t address) {
+  return fmt::format("{:#x}", address);
+}
 
 std::string printable(std::string_view text) {
   std::string result;
@@ -122,7 +124,8 @@ std::string TextTable::text(std::string_view indent) const {
   };
   const bool titled = std::any_of(columns_.begin(), columns_.end(), [](const auto& c) { return !c.first.empty(); });
   if (titled) add_line([&](std::size_t i) -> const std::string& { return columns_[i].first; });
-  for (const std::vector<std::string>& row : rows_) add_line([&](std::size_t i) -> const std::string& { return row[i]; });
+  for (const std::vector<std::string>& row : rows_)
+    add_line([&](std::size_t i) -> const std::string& { return row[i]; });
   return result;
 }
 

@@ -22,7 +22,8 @@ std::string address_text(std::uint64_t address);
 // name moves no cursor.
 std::string printable(std::string_view text);
 
-// Breaks a line at spaces so that none is longer than `width` columns; what follows the first is indented. Words are not broken.
+// Breaks a line at spaces so that none is longer than `width` columns; what follows the first is indented. Words are
+// not broken.
 std::string wrapped(std::string_view line, std::size_t width, std::string_view indent);
 
 enum class Align : std::uint8_t { kLeft, kRight };

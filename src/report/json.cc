@@ -103,10 +103,14 @@ Json pymalloc_json(const ObmallocUse& use) {
                                  {"blocks_in_use", size_class.blocks_in_use},
                                  {"blocks_free", size_class.blocks_free}});
   }
-  answer["total"] = {{"arenas", use.arenas.size()},        {"bytes", use.bytes},
-                     {"pools", use.pools},                 {"free_pools", use.free_pools},
-                     {"blocks_in_use", use.blocks_in_use}, {"bytes_in_use", use.bytes_in_use},
-                     {"bytes_free", use.bytes_free},       {"bytes_overhead", use.bytes_overhead},
+  answer["total"] = {{"arenas", use.arenas.size()},
+                     {"bytes", use.bytes},
+                     {"pools", use.pools},
+                     {"free_pools", use.free_pools},
+                     {"blocks_in_use", use.blocks_in_use},
+                     {"bytes_in_use", use.bytes_in_use},
+                     {"bytes_free", use.bytes_free},
+                     {"bytes_overhead", use.bytes_overhead},
                      {"bytes_lost", use.bytes_lost}};
   return answer;
 }

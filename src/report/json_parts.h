@@ -8,7 +8,9 @@ namespace heapcore {
 
 using Json = nlohmann::ordered_json;
 
-inline Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+inline Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
 
 template <typename Counted>
 Json count_bytes(const Counted& value) {

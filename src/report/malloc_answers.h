@@ -1,5 +1,5 @@
-// The answers of `malloc --bins`, `--sizes`, `--chunks`, `malloc ADDR` and `verify` as text and as JSON. What `malloc` itself
-// says is in answers.h.
+// The answers of `malloc --bins`, `--sizes`, `--chunks`, `malloc ADDR` and `verify` as text and as JSON. What `malloc`
+// itself says is in answers.h.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -18,9 +18,12 @@ std::string type_name(const TypeRow& row) {
 
 std::string row_name(const TypeRow& row, GroupBy by) {
   switch (by) {
-    case GroupBy::kType: return printable(type_name(row));
-    case GroupBy::kModule: return row.module.empty() ? "(unknown)" : printable(row.module);
-    case GroupBy::kSize: return fmt::format("{} to {}", count_text(row.size_from), count_text(row.size_to));
+    case GroupBy::kType:
+      return printable(type_name(row));
+    case GroupBy::kModule:
+      return row.module.empty() ? "(unknown)" : printable(row.module);
+    case GroupBy::kSize:
+      return fmt::format("{} to {}", count_text(row.size_from), count_text(row.size_to));
   }
   return "";
 }
@@ -29,7 +32,8 @@ std::string process_section(const Process& process) {
   const Snapshot& snapshot = process.snapshot;
   const TargetInfo& info = snapshot.info;
   TextTable table({{"", Align::kLeft}, {"", Align::kLeft}});
-  const std::string what = info.kind == TargetKind::kCore ? "core file " + info.path : fmt::format("live process {}", info.pid);
+  const std::string what =
+      info.kind == TargetKind::kCore ? "core file " + info.path : fmt::format("live process {}", info.pid);
   table.add({"Target", printable(what)});
   std::string command = printable(info.command.empty() ? info.executable : info.command);
   if (info.kind == TargetKind::kCore && info.pid != 0) command += fmt::format("  (pid {})", info.pid);
@@ -45,9 +49,10 @@ std::string process_section(const Process& process) {
     table.add({"Python", fmt::format("{}, found by {}, layout of {}", process.python.version, runtime->located_by,
                                      runtime->traits.layout_version)});
   } else {
-    table.add({"Python", process.python.undetermined      ? "cannot be told (see the warnings)"
-                         : process.python.version.empty() ? "none in this process"
-                                                        : process.python.version + ", not decoded (see the warnings)"});
+    table.add({"Python", process.python.undetermined ? "cannot be told (see the warnings)"
+                         : process.python.version.empty()
+                             ? "none in this process"
+                             : process.python.version + ", not decoded (see the warnings)"});
   }
   if (const Heap* heap = process.heap()) {
     table.add({"C library", fmt::format("{}, malloc found by {}, layout of {}", libc_text(*heap), located_text(*heap),
@@ -57,8 +62,9 @@ std::string process_section(const Process& process) {
   }
   std::uint64_t not_dumped = 0;
   for (const Mapping& mapping : snapshot.mappings) not_dumped += mapping.not_dumped_bytes;
-  table.add({"Memory", fmt::format("{} mapped, of which {} ({}) is not in the snapshot", bytes_text(snapshot.mapped_bytes()),
-                                   bytes_text(not_dumped), percent_text(not_dumped, snapshot.mapped_bytes()))});
+  table.add(
+      {"Memory", fmt::format("{} mapped, of which {} ({}) is not in the snapshot", bytes_text(snapshot.mapped_bytes()),
+                             bytes_text(not_dumped), percent_text(not_dumped, snapshot.mapped_bytes()))});
   return table.text();
 }
 
@@ -88,7 +94,9 @@ std::string obmalloc_line(const ObmallocUse& use) {
 
 }  // namespace
 
-const char* heapcore_version() { return HEAPCORE_VERSION; }
+const char* heapcore_version() {
+  return HEAPCORE_VERSION;
+}
 
 // Of each code the first few in full; findings are sorted by code.
 std::string warnings_text(const Findings& findings) {
@@ -110,7 +118,8 @@ std::string warnings_text(const Findings& findings) {
     if (shown == kShownPerCode) continue;
     ++shown;
     const std::string address = finding.address == 0 ? "" : fmt::format(" (at {:#x})", finding.address);
-    add_line(fmt::format("{}: {}{} [{}]", finding.incomplete ? "warning" : "note", printable(finding.detail), address, code));
+    add_line(fmt::format("{}: {}{} [{}]", finding.incomplete ? "warning" : "note", printable(finding.detail), address,
+                         code));
   }
   if (shown != 0) end_code();
   return text;
@@ -130,7 +139,8 @@ std::string timings_text(const Timings& timings) {
 std::string types_text(const TypeRows& types, const TextStyle& style) {
   if (types.rows.empty()) return types.tracked_only ? "no tracked Python objects\n" : "no Python objects\n";
   const char* title = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size in bytes";
-  TextTable table({{"count", Align::kRight}, {"bytes", Align::kRight}, {"share", Align::kRight}, {title, Align::kLeft}});
+  TextTable table(
+      {{"count", Align::kRight}, {"bytes", Align::kRight}, {"share", Align::kRight}, {title, Align::kLeft}});
   std::size_t shown = 0;
   CountBytes rest;
   for (const TypeRow& row : types.rows) {
@@ -139,22 +149,22 @@ std::string types_text(const TypeRows& types, const TextStyle& style) {
       continue;
     }
     ++shown;
-    table.add({count_text(row.total.count), bytes_text(row.total.bytes), percent_text(row.total.bytes, types.total.bytes),
-               row_name(row, types.by)});
+    table.add({count_text(row.total.count), bytes_text(row.total.bytes),
+               percent_text(row.total.bytes, types.total.bytes), row_name(row, types.by)});
   }
   if (shown < types.rows.size()) {
     table.add({count_text(rest.count), bytes_text(rest.bytes), percent_text(rest.bytes, types.total.bytes),
                fmt::format("({} more)", count_text(types.rows.size() - shown))});
   }
-  table.add({count_text(types.total.count), bytes_text(types.total.bytes), percent_text(types.total.bytes, types.total.bytes),
-             "total"});
+  table.add({count_text(types.total.count), bytes_text(types.total.bytes),
+             percent_text(types.total.bytes, types.total.bytes), "total"});
   return table.text("  ");
 }
 
 std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   std::string text = obmalloc_line(use);
-  text += fmt::format("            found by {}; arenas of {}, pools of {}\n", use.located_by, bytes_text(use.arena_bytes),
-                      bytes_text(use.pool_bytes));
+  text += fmt::format("            found by {}; arenas of {}, pools of {}\n", use.located_by,
+                      bytes_text(use.arena_bytes), bytes_text(use.pool_bytes));
   TextTable classes({{"block bytes", Align::kRight},
                      {"pools", Align::kRight},
                      {"blocks in use", Align::kRight},
@@ -176,8 +186,9 @@ std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   std::size_t shown = 0;
   for (const ArenaUse& a : use.arenas) {
     if (style.limit != 0 && shown++ == style.limit) break;
-    arenas.add({address_text(a.arena.address), count_text(a.pools), count_text(a.free_pools), count_text(a.blocks_in_use),
-                bytes_text(a.bytes_in_use), percent_text(a.bytes_in_use, use.arena_bytes)});
+    arenas.add({address_text(a.arena.address), count_text(a.pools), count_text(a.free_pools),
+                count_text(a.blocks_in_use), bytes_text(a.bytes_in_use),
+                percent_text(a.bytes_in_use, use.arena_bytes)});
   }
   text += heading("Arenas", style) + arenas.text("  ");
   if (style.limit != 0 && use.arenas.size() > style.limit) {
@@ -213,7 +224,8 @@ std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
     table.add({fmt::format("({} more)", ledger.rows.size() - shown), bytes_text(rest),
                percent_text(rest, ledger.mapped_bytes), "-", "--limit 0 shows all"});
   }
-  table.add({"total", bytes_text(ledger.mapped_bytes), "100.0 %", "", fmt::format("{} B", count_text(ledger.mapped_bytes))});
+  table.add(
+      {"total", bytes_text(ledger.mapped_bytes), "100.0 %", "", fmt::format("{} B", count_text(ledger.mapped_bytes))});
   return table.text("  ");
 }
 

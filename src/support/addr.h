@@ -1,7 +1,7 @@
 // Addresses in the target, and arithmetic on them that cannot wrap.
 //
-// An Addr is a virtual address of the process under analysis. It is never a pointer of ours: bytes behind it are reached
-// only through coreparse's Reader.
+// An Addr is a virtual address of the process under analysis. It is never a pointer of ours: bytes behind it are
+// reached only through coreparse's Reader.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,18 @@ namespace heapcore {
 
 using Addr = std::uint64_t;
 
-constexpr Addr align_down(Addr value, std::uint64_t power_of_two) { return value & ~(power_of_two - 1); }
+constexpr Addr align_down(Addr value, std::uint64_t power_of_two) {
+  return value & ~(power_of_two - 1);
+}
 
 // REQUIRES: value + power_of_two - 1 does not wrap (true of every user-space address).
-constexpr Addr align_up(Addr value, std::uint64_t power_of_two) { return align_down(value + power_of_two - 1, power_of_two); }
+constexpr Addr align_up(Addr value, std::uint64_t power_of_two) {
+  return align_down(value + power_of_two - 1, power_of_two);
+}
 
-constexpr bool is_aligned(Addr value, std::uint64_t power_of_two) { return (value & (power_of_two - 1)) == 0; }
+constexpr bool is_aligned(Addr value, std::uint64_t power_of_two) {
+  return (value & (power_of_two - 1)) == 0;
+}
 
 constexpr std::optional<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b) {
   std::uint64_t sum = 0;

@@ -7,10 +7,14 @@ namespace heapcore {
 
 std::string_view room_name(Room room) {
   switch (room) {
-    case Room::kCoreparse: return "coreparse";
-    case Room::kGlibcHeap: return "glibc_heap";
-    case Room::kPyobj: return "pyobj";
-    case Room::kAnalysis: return "analysis";
+    case Room::kCoreparse:
+      return "coreparse";
+    case Room::kGlibcHeap:
+      return "glibc_heap";
+    case Room::kPyobj:
+      return "pyobj";
+    case Room::kAnalysis:
+      return "analysis";
   }
   return "";
 }

@@ -1,8 +1,8 @@
 // A Finding is evidence: of damage in the target, of something missing from it, or of how something was found.
 //
-// Findings are what a walk returns instead of failing. They are bounded: of each code only the kKeptPerCode with the lowest
-// addresses are kept whole, the rest are counted, so that a core with a million broken chunks costs no more than one with ten,
-// and what is kept does not depend on how many threads walked.
+// Findings are what a walk returns instead of failing. They are bounded: of each code only the kKeptPerCode with the
+// lowest addresses are kept whole, the rest are counted, so that a core with a million broken chunks costs no more than
+// one with ten, and what is kept does not depend on how many threads walked.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,8 @@
 
 namespace heapcore {
 
-std::string errno_text(int number) { return std::generic_category().message(number); }
+std::string errno_text(int number) {
+  return std::generic_category().message(number);
+}
 
 }  // namespace heapcore

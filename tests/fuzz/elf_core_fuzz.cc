@@ -1,5 +1,5 @@
-// Any bytes as an ELF core: headers, program headers, notes. What is promised of a core that is taken: segments lie within the
-// file, and nothing crashes or runs without end.
+// Any bytes as an ELF core: headers, program headers, notes. What is promised of a core that is taken: segments lie
+// within the file, and nothing crashes or runs without end.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

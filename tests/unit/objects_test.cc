@@ -129,8 +129,8 @@ TEST(Objects, AGcHeadThatDoesNotAddUpIsRefused) {
   };
   const Addr ring = blocks.python.generation(0);
   EXPECT_TRUE(with(ring, ring));
-  EXPECT_FALSE(with(ring, 0));  // tracked, but nobody points to it
-  EXPECT_FALSE(with(0, ring));  // the other way round
+  EXPECT_FALSE(with(ring, 0));        // tracked, but nobody points to it
+  EXPECT_FALSE(with(0, ring));        // the other way round
   EXPECT_TRUE(with(ring + 4, ring));  // a ring's head may lie at a multiple of 4 only (3.13.5)
 }
 

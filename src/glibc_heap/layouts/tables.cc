@@ -20,7 +20,9 @@ constexpr GlibcTable kTables[] = {
 
 }  // namespace
 
-std::span<const GlibcTable> glibc_tables() { return kTables; }
+std::span<const GlibcTable> glibc_tables() {
+  return kTables;
+}
 
 const GlibcTable* glibc_table(std::string_view version) {
   for (const GlibcTable& table : kTables) {
