@@ -75,6 +75,12 @@ class CensusTaker {
       merge(census.mmapped, tally.mmapped);
       damaged_pools_.insert(damaged_pools_.end(), tally.damaged_pools.begin(), tally.damaged_pools.end());
       findings_.merge(tally.findings);
+      debug_hooks_ = debug_hooks_ || tally.objects.saw_debug_hooks();
+    }
+    if (debug_hooks_) {
+      findings_.note(
+          "debug-hooks", Room::kAnalysis, 0,
+          "the allocator's debug hooks are on (PYTHONMALLOC=debug): their 24 to 32 bytes a block count as in use");
     }
     std::sort(damaged_pools_.begin(), damaged_pools_.end());
     census.by_type.resize(types_->size());
@@ -87,6 +93,7 @@ class CensusTaker {
     }
     report_unnamed();
     report_unswept_allocator();
+    report_missed_obmalloc(census);
     census.types = std::move(types_);
     return census;
   }
@@ -295,6 +302,16 @@ class CensusTaker {
   }
 
   // jemalloc and its like are named, not walked. What the collector tracks of their memory was found through its lists.
+  // Without obmalloc all objects are malloc's (PYTHONMALLOC=malloc), and then the sweep of malloc's chunks met all that
+  // are tracked. If it did not, obmalloc is in use after all.
+  void report_missed_obmalloc(const Census& census) {
+    if (runtime_.arenas || census.rings_whole) return;
+    findings_.add(
+        {"obmalloc-missed", Room::kAnalysis, 0,
+         "CPython's small-object allocator was not found, yet not all objects are malloc's: those in its pools that "
+         "the collector does not track are not counted"});
+  }
+
   void report_unswept_allocator() {
     if (process_.heap() != nullptr) return;
     findings_.add(
@@ -321,7 +338,8 @@ class CensusTaker {
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
-  std::vector<Addr> damaged_pools_;           // sorted
+  std::vector<Addr> damaged_pools_;  // sorted
+  bool debug_hooks_ = false;
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
   bool collecting_;

@@ -52,6 +52,8 @@ class ObjectReader {
   // What sys.getsizeof would say. `bytes` begin at the object and reach at least over its fixed part.
   std::uint64_t size_of(const ObjectView& object, std::span<const std::byte> bytes);
 
+  // Whether any block bore the header of the allocator's debug hooks.
+  bool saw_debug_hooks() const { return saw_debug_hooks_; }
   Reader& reader() { return reader_; }
   TypeCache& types() { return cache_; }
 
@@ -67,6 +69,12 @@ class ObjectReader {
     return value;
   }
 
+  // A block is larger than was asked for by less than this: its alignment, and what debug hooks put behind.
+  static constexpr std::uint64_t kBlockSlackBytes = 32;
+  static constexpr std::uint32_t kDebugHeaderBytes = 16;
+
+  static bool has_debug_header(std::span<const std::byte> block);
+  bool recognise_plain(Addr address, std::span<const std::byte> block, ObjectView& object);
   bool recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block, ObjectView& object);
   bool is_object_address(std::uint64_t refcnt);
   bool read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const;
@@ -92,6 +100,7 @@ class ObjectReader {
   const PyLayout& layout_;
   TypeCache cache_;
   std::size_t likely_candidate_ = 0;
+  bool saw_debug_hooks_ = false;
 };
 
 // The rest is the sweep's inner loop, and inline for its sake.
@@ -136,6 +145,7 @@ inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::
                                         ? layout_.PyASCIIObject.size_bytes + 1
                                         : std::uint64_t{type.basicsize} - kOptionalTailBytes;
   if (least_bytes > block.size() - offset) return false;
+  if (type.fits_exactly && block.size() >= type.basicsize + kBlockSlackBytes) return false;
   object.type = type;  // before the next lookup, which may take its slot
   if (refcnt >= kLowestMapped && is_aligned(refcnt, 8) && is_object_address(refcnt)) return false;
   object.tracked = false;
@@ -147,6 +157,30 @@ inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::
 }
 
 inline bool ObjectReader::recognise(Addr address, std::span<const std::byte> block, ObjectView& object) {
+  if (recognise_plain(address, block, object)) return true;
+  // A block too large for obmalloc passed the hooks twice, its own and those of the raw domain.
+  for (std::uint32_t header = kDebugHeaderBytes; header <= 2 * kDebugHeaderBytes; header += kDebugHeaderBytes) {
+    if (block.size() < header + kDebugHeaderBytes || !has_debug_header(block.subspan(header - kDebugHeaderBytes)))
+      break;
+    saw_debug_hooks_ = true;
+    if (!recognise_plain(address + header, block.subspan(header), object)) continue;
+    object.offset += header;
+    return true;
+  }
+  return false;
+}
+
+// The allocator's debug hooks (PYTHONMALLOC=debug) put a header before what they hand out: the size, a letter for the
+// domain, and seven forbidden bytes, 0xfb to 3.7 and 0xfd since (Objects/obmalloc.c).
+inline bool ObjectReader::has_debug_header(std::span<const std::byte> block) {
+  const std::uint64_t word = word_at(block, 8);
+  const std::uint64_t letter = word & 0xff;
+  const std::uint64_t forbidden = word >> 8;
+  return (letter == 'o' || letter == 'm' || letter == 'r') &&
+         (forbidden == 0xfdfdfdfdfdfdfd || forbidden == 0xfbfbfbfbfbfbfb);
+}
+
+inline bool ObjectReader::recognise_plain(Addr address, std::span<const std::byte> block, ObjectView& object) {
   const std::uint32_t gc_bytes = traits_.gc_head_bytes();
   const std::uint32_t candidates[] = {0, gc_bytes, gc_bytes + 16};
   const std::size_t count = traits_.pre_header == PreHeader::kNone ? 2 : 3;

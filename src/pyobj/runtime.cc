@@ -233,8 +233,9 @@ class Finder {
     find_interpreters(module, runtime, findings);
     find_arena_tables(snapshot_, module, runtime);
     if (!runtime.arenas) {
-      report(findings, "obmalloc-not-found", module.range.start,
-             "CPython's small-object allocator was not found; only objects in malloc chunks are counted");
+      // Whether anything is missed for it, whoever sweeps can tell.
+      findings.note("obmalloc-not-found", Room::kPyobj, module.range.start,
+                    "CPython's small-object allocator was not found; it may not be in use (PYTHONMALLOC=malloc)");
     }
     return runtime;
   }

@@ -99,6 +99,7 @@ TypeBrief TypeTable::classify(Addr address) {
   brief.basicsize = static_cast<std::uint32_t>(info.basicsize);
   brief.itemsize = static_cast<std::uint32_t>(info.itemsize);
   brief.size_rule = info.size_rule;
+  brief.fits_exactly = info.size_rule == SizeRule::kFixed && !info.has_gc() && !info.is_heap_type;
   return brief;
 }
 

@@ -74,6 +74,8 @@ struct TypeBrief {
   std::uint32_t basicsize = 0;
   std::uint32_t itemsize = 0;
   SizeRule size_rule = SizeRule::kFixed;
+  // Instances are allocated with tp_basicsize and not a byte more: static types of fixed size outside the collector.
+  bool fits_exactly = false;
 };
 
 class TypeTable {

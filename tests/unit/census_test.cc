@@ -183,7 +183,7 @@ TEST(Census, AFrozenObjectInABlockSaidToBeFreeDoesNotMakeCountsWrap) {
 TEST(Census, MissingNamesAreReported) {
   World world;
   const Addr text = world.python.c_text("lost.Name");
-  const Addr type = world.python.static_type({"", 32});
+  const Addr type = world.python.static_type({"", 64});
   world.python.put(type + world.python.layout().PyTypeObject.tp_name.offset, text);
   world.python.lose({text, text + 10});
   world.python.head(world.python.block(world.pool), type);
