@@ -112,7 +112,10 @@ bool write_answer(const std::string& text, const std::string& path) {
 
 ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
-  Result<Process> process = open_target(options.target, progress, timings);
+  TargetName target = options.target;
+  // These do not show malloc's layout, so they need not know where it comes from.
+  if (options.command == "types" || options.command == "pymalloc") target.malloc_layout = LayoutSource::kTables;
+  Result<Process> process = open_target(target, progress, timings);
   if (!process) return refuse(process.error(), progress);
   if (!options.chunks.empty()) {
     progress.end();

@@ -31,7 +31,7 @@ Result<Process> open_target(const TargetName& target, Progress& progress, Timing
   process.findings.merge(process.snapshot.findings);
   timings.time("locate", [&] {
     process.python = find_python(process.snapshot, process.findings);
-    process.malloc = find_heap(process.snapshot, process.findings);
+    process.malloc = find_heap(process.snapshot, process.findings, target.malloc_layout);
     if (Heap* heap = process.heap()) find_mmapped(process.snapshot, arena_ranges(process), *heap, process.findings);
   });
   return process;

@@ -30,6 +30,7 @@ struct TargetName {
   std::string core;  // empty: a process
   std::int32_t pid = 0;
   OpenOptions files;
+  LayoutSource malloc_layout = LayoutSource::kDebugFileFirst;
 };
 
 // The passes "open" and "locate".

@@ -188,7 +188,7 @@ void adopt_table(Target& target, Heap& heap) {
 
 }  // namespace
 
-HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
+HeapSearch find_heap(const Snapshot& snapshot, Findings& findings, LayoutSource source) {
   HeapSearch search;
   for (const Replacement& replacement : kReplacements) {
     if (snapshot.module_named(replacement.module_prefix) != nullptr) search.other_allocator = replacement.name;
@@ -210,7 +210,7 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings) {
     target.writable = small_writable(snapshot);
   }
 
-  read_debug_file(target);
+  if (source == LayoutSource::kDebugFileFirst) read_debug_file(target);
   target.layouts = likely_layouts(target);
 
   Heap heap;

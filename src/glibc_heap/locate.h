@@ -17,6 +17,7 @@
 //   glibc-layout-disagree, glibc-debug-file-unused, attached-threads-mismatch
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,8 +36,13 @@ struct HeapSearch {
   std::string other_allocator;  // "jemalloc", "tcmalloc", "mimalloc", "musl"; empty for none
 };
 
+// Where glibc's layout may come from. Reading a debug file takes some 50 ms, which who only wants to know where chunks
+// begin need not spend: a table is verified against the target just the same.
+enum class LayoutSource : std::uint8_t { kDebugFileFirst, kTables };
+
 // Arenas, regions, tcaches and free lists; everything but `mmapped` and the totals.
-HeapSearch find_heap(const Snapshot& snapshot, Findings& findings);
+HeapSearch find_heap(const Snapshot& snapshot, Findings& findings,
+                     LayoutSource source = LayoutSource::kDebugFileFirst);
 
 // Fills heap.mmapped from the anonymous writable mappings that are neither a part of the heap nor in `skip` (ranges
 // claimed by others, in any order), and compares with what malloc_par says.
