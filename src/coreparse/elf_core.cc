@@ -14,29 +14,6 @@ namespace {
 // memory.
 constexpr Addr kKernelHalf = Addr{1} << 63;
 
-std::string_view machine_name(std::uint16_t machine) {
-  switch (machine) {
-    case EM_386:
-      return "i386";
-    case EM_X86_64:
-      return "x86-64";
-    case EM_ARM:
-      return "arm";
-    case EM_AARCH64:
-      return "aarch64";
-    case EM_PPC64:
-      return "ppc64";
-    case EM_S390:
-      return "s390x";
-    case EM_RISCV:
-      return "riscv";
-    case EM_MIPS:
-      return "mips";
-    default:
-      return "an unknown machine";
-  }
-}
-
 std::string_view type_name(std::uint16_t type) {
   switch (type) {
     case ET_REL:
@@ -210,6 +187,29 @@ class HeaderReader {
 };
 
 }  // namespace
+
+std::string_view machine_name(std::uint16_t machine) {
+  switch (machine) {
+    case EM_386:
+      return "i386";
+    case EM_X86_64:
+      return "x86-64";
+    case EM_ARM:
+      return "arm";
+    case EM_AARCH64:
+      return "aarch64";
+    case EM_PPC64:
+      return "ppc64";
+    case EM_S390:
+      return "s390x";
+    case EM_RISCV:
+      return "riscv";
+    case EM_MIPS:
+      return "mips";
+    default:
+      return "an unknown machine";
+  }
+}
 
 Result<CoreHeaders> read_core_headers(std::span<const std::byte> file, const std::string& path, Findings& findings) {
   return HeaderReader(file, path, findings).run();

@@ -10,6 +10,9 @@
 
 namespace heapcore {
 
+// "aarch64", for messages, of ELF's e_machine.
+std::string_view machine_name(std::uint16_t machine);
+
 struct CoreHeaders {
   std::uint16_t machine = 0;
   std::vector<Segment> segments;  // of PT_LOADs, in file order; not yet disjoint

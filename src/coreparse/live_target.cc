@@ -11,6 +11,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "coreparse/elf_core.h"
+
 namespace heapcore::live {
 namespace {
 
@@ -56,21 +58,6 @@ std::optional<Error> refuse_own_chain(std::int32_t pid) {
     ancestor = task->parent;
   }
   return std::nullopt;
-}
-
-std::string_view machine_name(std::uint16_t machine) {
-  switch (machine) {
-    case EM_386:
-      return "i386";
-    case EM_X86_64:
-      return "x86-64";
-    case EM_ARM:
-      return "arm";
-    case EM_AARCH64:
-      return "aarch64";
-    default:
-      return "an unknown machine";
-  }
 }
 
 // Nothing if the program is 64-bit x86-64, or cannot be told (the registers will).
