@@ -73,8 +73,12 @@ class Finder {
     Attempt attempt = best_attempt(*module, candidates);
     if (attempt.runtime && !version->patch_known) {
       if (const auto exact = sys_hexversion(*attempt.runtime)) {
-        attempt = best_attempt(*module, candidate_traits(*exact));
-        state.version = exact->text();
+        // Target memory, and so only believed if what it says verifies too.
+        Attempt again = best_attempt(*module, candidate_traits(*exact));
+        if (again.runtime) {
+          attempt = std::move(again);
+          state.version = exact->text();
+        }
       }
     }
     findings_.merge(attempt.findings);
