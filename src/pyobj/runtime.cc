@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "coreparse/code.h"
 #include "pyobj/arena_search.h"
+#include "pyobj/runtime_search.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -32,23 +34,28 @@ std::optional<PyVersion> version_in_name(std::string_view name) {
 class Finder {
  public:
   Finder(const Snapshot& snapshot, Findings& findings)
-      : snapshot_(snapshot), reader_(snapshot.space), findings_(findings) {}
+      : snapshot_(snapshot), reader_(snapshot.space), search_(snapshot), findings_(findings) {}
 
   PythonState run() {
     PythonState state;
     const Module* module = find_module();
     if (module == nullptr) {
-      state.undetermined = !told_that_there_is_none();
-      return state;
+      anchor_ = search_.find_type_type();
+      if (!anchor_) {
+        state.undetermined = !told_that_there_is_none();
+        return state;
+      }
+      module = &anchor_->module;
     }
     std::optional<PyVersion> version = find_version(*module);
     if (!version) version = probe_version(*module);
     if (!version) {
-      report(findings_, "python-version-unknown", module->range.start,
-             fmt::format(
-                 "{} exports CPython's symbols, but neither does the snapshot say its version nor does its runtime "
-                 "have the shape of one that this heapcore knows ({}); name its file with --exe",
-                 module->path, supported_text()));
+      report(
+          findings_, "python-version-unknown", module->range.start,
+          fmt::format(
+              "{} holds a CPython, but neither does the snapshot say its version nor does its runtime have the shape "
+              "of one that this heapcore knows ({}); name its file with --exe",
+              module->path.empty() ? "the process" : module->path, supported_text()));
       state.version = "unknown";
       return state;
     }
@@ -157,22 +164,30 @@ class Finder {
     return PyVersion{*hex, true};
   }
 
-  std::optional<Addr> runtime_address(const Module& module) {
-    if (const auto address = symbol(module, "_PyRuntime")) return address;
-    const auto section = module.section(".PyRuntime");
-    return section ? std::optional(section->start) : std::nullopt;
+  // By what names it, and what that was. `nothing` where only its contents tell, which version by version are told
+  // apart.
+  std::optional<std::pair<Addr, const char*>> runtime_address(const Module& module) {
+    if (const auto address = symbol(module, "_PyRuntime")) return std::pair(*address, "symbol _PyRuntime");
+    if (const auto section = module.section(".PyRuntime")) return std::pair(section->start, "section .PyRuntime");
+    if (!cookie_searched_) cookie_ = search_.find_debug_offsets(module);
+    cookie_searched_ = true;
+    if (cookie_) return std::pair(*cookie_, "cookie of _Py_DebugOffsets");
+    return std::nullopt;
   }
 
   // _Py_DebugOffsets (3.13+), with which _PyRuntime begins: a cookie, the version, and whether the build has no GIL.
-  bool is_free_threaded(const Module& module) {
-    const std::optional<Addr> address = runtime_address(module);
-    std::uint64_t words[3] = {};
-    if (!address) return false;
-    for (std::size_t i = 0; i < 3; ++i) {
-      if (!reader_.try_load(*address + i * 8, words[i])) return false;
+  std::optional<std::array<std::uint64_t, 3>> debug_offsets_head(const Module& module) {
+    const auto address = runtime_address(module);
+    std::array<std::uint64_t, 3> words{};
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      if (!address || !reader_.try_load(address->first + i * 8, words[i])) return std::nullopt;
     }
-    constexpr std::uint64_t kCookie = 0x7970677562656478;  // "xdebugpy"
-    return words[0] == kCookie && words[2] != 0;
+    return words[0] == kDebugOffsetsCookie ? std::optional(words) : std::nullopt;
+  }
+
+  bool is_free_threaded(const Module& module) {
+    const auto words = debug_offsets_head(module);
+    return words && (*words)[2] != 0;
   }
 
   // The module that holds the interpreter: it exports PyType_Type. libpython before the executable, which may
@@ -197,7 +212,7 @@ class Finder {
       const bool suspect = module.name().find("python") != std::string_view::npos;
       if (suspect && !module.tells_symbols(snapshot_.space)) silent = &module;
     }
-    if (main != nullptr && silent == nullptr) return true;
+    if ((main != nullptr && silent == nullptr) || search_.saw_everything()) return true;
     report(findings_, "python-undetermined", silent == nullptr ? 0 : silent->range.start,
            silent == nullptr
                ? std::string("whether there is a Python in it cannot be told: the snapshot does not say what program "
@@ -220,6 +235,7 @@ class Finder {
       const auto hex = reader_.load<std::uint64_t>(*address);  // const unsigned long Py_Version, 3.11+
       if (hex && *hex >> 24 >= 2 && *hex >> 24 <= 9) return PyVersion{static_cast<std::uint32_t>(*hex), true};
     }
+    if (const auto words = debug_offsets_head(module)) return PyVersion{static_cast<std::uint32_t>((*words)[1]), true};
     return version_in_name(module.name());
   }
 
@@ -227,7 +243,7 @@ class Finder {
     PyRuntime runtime;
     runtime.traits = traits;
     runtime.module_path = module.path;
-    const auto type_type = symbol(module, "PyType_Type");
+    const auto type_type = anchor_ ? std::optional(anchor_->type_type) : symbol(module, "PyType_Type");
     if (!type_type || !verify_type_type(*type_type, *traits.layout)) {
       report(findings, "python-type-unverified", type_type.value_or(0),
              "the object at PyType_Type is not a type whose type is itself; the Python part is left out");
@@ -258,29 +274,39 @@ class Finder {
   }
 
   // The head of the list of interpreters, a variable of _PyRuntime or, to 3.6, a static one that one exported function
-  // returns.
+  // returns; else the variable that has a list of interpreters behind it.
   std::optional<Addr> interpreters_head(const Module& module, PyRuntime& runtime) {
-    const PyLayout& layout = *runtime.traits.layout;
+    const std::uint64_t offset = runtime.traits.layout->_PyRuntimeState.interpreters_head.offset;
     if (runtime.traits.gc_home == GcHome::kStatic) {
       runtime.located_by = "code of PyInterpreterState_Head";
-      const auto function = symbol(module, "PyInterpreterState_Head");
-      if (!function) return std::nullopt;
-      for (const CodeRef& reference : code_references(reader_, *function, 4)) {
-        if (reference.kind == CodeRefKind::kLoad && reference.width_bytes == 8) return reference.target;
-      }
-      return std::nullopt;
+      if (const auto head = head_by_code(module)) return head;
+    } else if (const auto address = runtime_address(module)) {
+      runtime.located_by = address->second;
+      runtime.state = address->first;
+      return runtime.state + offset;
     }
-    const std::optional<Addr> address = runtime_address(module);
-    runtime.located_by = symbol(module, "_PyRuntime") ? "symbol _PyRuntime" : "section .PyRuntime";
-    if (!address) return std::nullopt;
-    return *address + layout._PyRuntimeState.interpreters_head.offset;
+    const auto verify = [&](Addr at) { return verify_interpreter(at, runtime.traits); };
+    const auto head = search_.find_interpreters_head(module, runtime.traits, runtime.type_type, verify);
+    if (!head) return std::nullopt;
+    runtime.located_by = "structure";
+    if (runtime.traits.gc_home != GcHome::kStatic) runtime.state = *head - offset;
+    return head;
+  }
+
+  std::optional<Addr> head_by_code(const Module& module) {
+    const auto function = symbol(module, "PyInterpreterState_Head");
+    if (!function) return std::nullopt;
+    for (const CodeRef& reference : code_references(reader_, *function, 4)) {
+      if (reference.kind == CodeRefKind::kLoad && reference.width_bytes == 8) return reference.target;
+    }
+    return std::nullopt;
   }
 
   void find_interpreters(const Module& module, PyRuntime& runtime, Findings& findings) {
     const PyLayout& layout = *runtime.traits.layout;
     const std::optional<Addr> head = interpreters_head(module, runtime);
     if (!head) {
-      runtime.located_by = "symbol PyType_Type";
+      runtime.located_by = anchor_ ? "structure of PyType_Type" : "symbol PyType_Type";
       report(findings, "python-runtime-not-found", module.range.start,
              "_PyRuntime was not found; interpreters and the collector's lists are unknown");
       return;
@@ -311,11 +337,12 @@ class Finder {
     if (runtime.traits.gc_home == GcHome::kInterpreter) return;
     Addr generations = 0;
     if (runtime.traits.gc_home == GcHome::kRuntime) {
-      const std::optional<Addr> address = runtime_address(module);
-      if (address) generations = *address + layout._PyRuntimeState.gc_generations.offset;
-      if (address) runtime.shared_permanent = *address + layout._PyRuntimeState.gc_permanent_generation.offset;
+      generations = runtime.state + layout._PyRuntimeState.gc_generations.offset;
+      runtime.shared_permanent = runtime.state + layout._PyRuntimeState.gc_permanent_generation.offset;
     } else if (const auto pointer = symbol(module, "_PyGC_generation0")) {
       reader_.try_load(*pointer, generations);
+    } else {
+      generations = search_.find_generations(module, runtime.traits, runtime.type_type).value_or(0);
     }
     if (generations == 0 || !verify_gc_heads(generations, layout)) {
       runtime.shared_permanent = 0;
@@ -326,33 +353,36 @@ class Finder {
     runtime.shared_generations = generations;
   }
 
+  // Its threads are its own, and the collector's rings in it close.
+  bool verify_interpreter(Addr address, const PyTraits& traits) {
+    const PyLayout& layout = *traits.layout;
+    Addr thread = 0;
+    Addr owner = 0;
+    if (!reader_.try_load(address + layout.PyInterpreterState.threads_head.offset, thread)) return false;
+    if (thread != 0 && (!reader_.try_load(thread + layout.PyThreadState.interp.offset, owner) || owner != address)) {
+      return false;
+    }
+    return traits.gc_home != GcHome::kInterpreter ||
+           verify_gc_heads(address + layout.PyInterpreterState.gc_generations.offset, layout);
+  }
+
   std::optional<Interpreter> read_interpreter(Addr address, const PyRuntime& runtime) {
     const PyLayout& layout = *runtime.traits.layout;
     const auto& fields = layout.PyInterpreterState;
-    Addr thread = 0;
-    Addr owner = 0;
-    if (!reader_.try_load(address + fields.threads_head.offset, thread)) return std::nullopt;
-    if (thread != 0 && (!reader_.try_load(thread + layout.PyThreadState.interp.offset, owner) || owner != address)) {
-      return std::nullopt;
-    }
+    if (!verify_interpreter(address, runtime.traits)) return std::nullopt;
     Interpreter interpreter;
     interpreter.address = address;
     if (fields.id.present() && !reader_.try_load(address + fields.id.offset, interpreter.id)) return std::nullopt;
     std::int32_t enabled = 0;
     std::int32_t collecting = 0;
     if (runtime.traits.gc_home == GcHome::kRuntime) {
-      const Addr gc = runtime.shared_generations - layout._PyRuntimeState.gc_generations.offset;
-      reader_.try_load(gc + layout._PyRuntimeState.gc_enabled.offset, enabled);
-      reader_.try_load(gc + layout._PyRuntimeState.gc_collecting.offset, collecting);
-      interpreter.gc_enabled = enabled != 0;
-      interpreter.gc_collecting = collecting != 0;
-    }
-    if (runtime.traits.gc_home != GcHome::kInterpreter) return interpreter;
-    if (!reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
-        !reader_.try_load(address + fields.gc_collecting.offset, collecting)) {
+      reader_.try_load(runtime.state + layout._PyRuntimeState.gc_enabled.offset, enabled);
+      reader_.try_load(runtime.state + layout._PyRuntimeState.gc_collecting.offset, collecting);
+    } else if (runtime.traits.gc_home == GcHome::kInterpreter &&
+               (!reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
+                !reader_.try_load(address + fields.gc_collecting.offset, collecting))) {
       return std::nullopt;
     }
-    if (!verify_gc_heads(address + fields.gc_generations.offset, layout)) return std::nullopt;
     interpreter.gc_enabled = enabled != 0;
     interpreter.gc_collecting = collecting != 0;
     return interpreter;
@@ -375,7 +405,11 @@ class Finder {
 
   const Snapshot& snapshot_;
   Reader reader_;
+  RuntimeSearch search_;
   Findings& findings_;
+  std::optional<TypeAnchor> anchor_;  // set where no symbol names PyType_Type
+  std::optional<Addr> cookie_;
+  bool cookie_searched_ = false;
 };
 
 }  // namespace

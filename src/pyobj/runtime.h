@@ -36,6 +36,7 @@ struct PyRuntime {
   std::string module_path;  // the file that holds the interpreter: the executable or libpython
   std::string located_by;   // how the runtime was found
   Addr type_type = 0;       // &PyType_Type
+  Addr state = 0;           // &_PyRuntime; 0 where there is none (to 3.6) or it was not found
   std::vector<Interpreter> interpreters;
   // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
   Addr shared_generations = 0;

@@ -69,6 +69,7 @@ class FakePython : public FakeProcess {
   const PyTraits& py_traits() const { return traits_; }
   PyTraits& py_traits() { return traits_; }
   Addr base() const { return base_; }
+  Addr runtime_state() const { return runtime_state_; }
 
   // Static memory of the interpreter's module.
   Addr data(std::uint64_t bytes) {
@@ -91,6 +92,7 @@ class FakePython : public FakeProcess {
   void remove_symbol(const std::string& name) {
     std::erase_if(symbols_, [&](const auto& symbol) { return symbol.first == name; });
   }
+  void remove_all_symbols() { symbols_.clear(); }
   // Bytes that the snapshot is to lack.
   void lose(AddrRange range) { lost_.push_back(range); }
 
@@ -275,6 +277,7 @@ class FakePython : public FakeProcess {
     put(at + fields.threads_head.offset, thread);
     put(thread + layout().PyThreadState.interp.offset, at);
     put32(at + fields.gc_enabled.offset, 1);
+    for (const Field& field : {fields.sysdict, fields.builtins}) put(at + field.offset, dict({}));
     for (unsigned i = 0; i < 4; ++i) {
       const Addr ring = i < 3 ? at + fields.gc_generations.offset + i * layout().gc_generation.size_bytes
                               : at + fields.gc_permanent_generation.offset;
@@ -284,6 +287,7 @@ class FakePython : public FakeProcess {
     const Addr head_at = runtime_state_ + layout()._PyRuntimeState.interpreters_head.offset;
     put(at + fields.next.offset, get(head_at));
     put(head_at, at);
+    if (id == 0) put(runtime_state_ + layout()._PyRuntimeState.interpreters_main.offset, at);
     return at;
   }
 
@@ -357,6 +361,7 @@ class FakePython : public FakeProcess {
     type_type = data(layout().PyTypeObject.size_bytes);
     type_at(type_type, {"type", 408, 40, kTypeSubclass | kHaveGc});
     object_type = static_type({"object", 16});
+    put(type_type + layout().PyTypeObject.tp_base.offset, object_type);
     int_type = static_type({"int", 24, 4, kLongSubclass, object_type});
     float_type = static_type({"float", 24, 0, 0, object_type});
     str_type = static_type({"str", 80, 0, kUnicodeSubclass, object_type});

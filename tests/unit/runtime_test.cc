@@ -78,11 +78,70 @@ TEST(Runtime, WithoutArenasTheRestStillAnswers) {
 TEST(Runtime, NoPythonIsNoFinding) {
   FakePython python;
   python.remove_symbol("PyType_Type");
+  python.put(python.type_type + python.layout().PyObject.ob_type.offset, 0);
   Findings findings;
   const PythonState state = find(python, findings);
   EXPECT_FALSE(state.runtime);
   EXPECT_TRUE(state.version.empty());
   EXPECT_TRUE(findings.kept().empty());
+}
+
+// ---- From the core alone: no symbol, nothing of the file.
+
+TEST(Runtime, IsFoundByItsStructureWhereNothingNamesIt) {
+  FakePython python;
+  two_arenas(python);
+  const Addr second = python.add_interpreter(1);
+  python.remove_all_symbols();
+  Findings findings;
+  const PythonState state = find(python, findings);
+  EXPECT_TRUE(findings.kept().empty()) << findings.kept()[0].detail;
+  EXPECT_EQ(state.version, "3.11");
+  ASSERT_TRUE(state.runtime);
+  EXPECT_EQ(state.runtime->located_by, "structure");
+  EXPECT_EQ(state.runtime->type_type, python.type_type);
+  EXPECT_EQ(state.runtime->state, python.runtime_state());
+  ASSERT_EQ(state.runtime->interpreters.size(), 2U);
+  EXPECT_EQ(state.runtime->interpreters[0].address, second);
+  ASSERT_TRUE(state.runtime->arenas);
+  EXPECT_EQ(state.runtime->arenas->address, kArenaTable);
+}
+
+TEST(Runtime, WhatOnlyLooksLikeATypeIsNotTakenForOne) {
+  const auto& fields = FakePython().layout();
+  const auto found = [&](const auto& damage) {
+    FakePython python;
+    python.remove_all_symbols();
+    damage(python);
+    Findings findings;
+    return find(python, findings).runtime.has_value();
+  };
+  EXPECT_TRUE(found([](FakePython&) {}));
+  EXPECT_FALSE(found([&](FakePython& p) { p.put(p.type_type + fields.PyTypeObject.tp_flags.offset, 0); }));
+  EXPECT_FALSE(found([&](FakePython& p) { p.put(p.type_type + fields.PyTypeObject.tp_base.offset, p.int_type); }));
+  EXPECT_FALSE(found([&](FakePython& p) { p.put(p.type_type + fields.PyTypeObject.tp_base.offset, p.data(512)); }));
+  EXPECT_FALSE(found([&](FakePython& p) { p.put(p.object_type + fields.PyTypeObject.tp_basicsize.offset, 24); }));
+  // Another type derived from itself, of which `type` is not the type, comes first and is passed over.
+  EXPECT_TRUE(found([&](FakePython& p) {
+    const Addr list_head = p.base() + 0x4000 - 64;
+    p.put(list_head, list_head);
+    p.put(list_head + 8, list_head);
+  }));
+}
+
+// Several variables point to interpreters; only one has the main interpreter's beside it.
+TEST(Runtime, OtherVariablesThatPointToInterpretersAreNotTheList) {
+  FakePython python;
+  const Addr decoy = python.base() + 0x3f00;
+  python.put(decoy, python.interpreter);
+  python.put(decoy + 8, python.data(256));
+  python.add_interpreter(1);
+  python.remove_all_symbols();
+  Findings findings;
+  const PythonState state = find(python, findings);
+  ASSERT_TRUE(state.runtime);
+  EXPECT_EQ(state.runtime->state, python.runtime_state());
+  EXPECT_EQ(state.runtime->interpreters.size(), 2U);
 }
 
 TEST(Runtime, AVersionItCannotReadIsRefusedAloud) {
@@ -140,7 +199,14 @@ TEST(Runtime, DamagedInterpretersAreLeftOut) {
             0U);
   // A generation whose first member does not point back.
   EXPECT_EQ(found([&](FakePython& p) { p.put(p.generation(1), p.data(32)); }, "python-interpreter-damaged"), 0U);
-  EXPECT_EQ(found([&](FakePython& p) { p.remove_symbol("_PyRuntime"); }, "python-runtime-not-found"), 0U);
+  // No symbol leads to it, and its dicts are none.
+  EXPECT_EQ(found(
+                [&](FakePython& p) {
+                  p.remove_symbol("_PyRuntime");
+                  p.put(p.interpreter + fields.sysdict.offset, p.data(64));
+                },
+                "python-runtime-not-found"),
+            0U);
   // A list of interpreters that leads nowhere keeps what came before.
   EXPECT_EQ(
       found([&](FakePython& p) { p.put(p.interpreter + fields.next.offset, 0x10); }, "python-interpreter-damaged"), 1U);
