@@ -95,6 +95,7 @@ inline constexpr std::uint64_t kTupleSubclass = 1 << 26;
 inline constexpr std::uint64_t kBytesSubclass = 1 << 27;
 inline constexpr std::uint64_t kUnicodeSubclass = 1 << 28;
 inline constexpr std::uint64_t kDictSubclass = 1 << 29;
+inline constexpr std::uint64_t kBaseExcSubclass = 1 << 30;
 inline constexpr std::uint64_t kTypeSubclass = std::uint64_t{1} << 31;
 }  // namespace tp_flag
 

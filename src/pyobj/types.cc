@@ -60,6 +60,23 @@ constexpr std::pair<const char*, const char*> kExportedTypes[] = {
     {"_PyWeakref_RefType", "weakref"},
 };
 
+std::optional<SizeRule> size_rule_by_kind(Kind kind) {
+  switch (kind) {
+    case Kind::kType:
+      return SizeRule::kType;
+    case Kind::kInt:
+      return SizeRule::kInt;
+    case Kind::kStr:
+      return SizeRule::kStr;
+    case Kind::kList:
+      return SizeRule::kList;
+    case Kind::kDict:
+      return SizeRule::kDict;
+    default:
+      return std::nullopt;
+  }
+}
+
 // "collections.deque" -> {"collections", "deque"}; a name without a dot belongs to builtins.
 void split_tp_name(const std::string& tp_name, TypeInfo& info) {
   const std::size_t dot = tp_name.rfind('.');
@@ -144,7 +161,7 @@ TypeInfo TypeTable::read(Reader& reader, Addr address) {
     info.header_bytes = runtime_.traits.gc_head_bytes() + pre_header_bytes(runtime_.traits, info.flags);
   }
   read_name(reader, info);
-  info.size_rule = size_rule_of(reader, info);
+  identify(reader, info);
   return info;
 }
 
@@ -192,62 +209,52 @@ bool TypeTable::has_base(Reader& reader, Addr type, std::string_view name) {
   return false;
 }
 
-// The nearest base with a __sizeof__ of its own decides. Flags tell for the types that have one; the rest are told by
-// name.
-SizeRule TypeTable::size_rule_of(Reader& reader, const TypeInfo& info) {
-  static constexpr std::pair<std::uint64_t, SizeRule> kByFlag[] = {
-      {tp_flag::kTypeSubclass, SizeRule::kType},
-      {tp_flag::kLongSubclass, SizeRule::kInt},
-      {tp_flag::kUnicodeSubclass, SizeRule::kStr},
-      {tp_flag::kListSubclass, SizeRule::kList},
-  };
-  static constexpr std::pair<std::string_view, SizeRule> kByName[] = {
-      {"frozendict", SizeRule::kDict},
-      {"set", SizeRule::kSet},
-      {"frozenset", SizeRule::kSet},
-      {"collections.deque", SizeRule::kDeque},
-      {"bytearray", SizeRule::kByteArray},
-      {"collections.OrderedDict", SizeRule::kOrderedDict},
-      {"code", SizeRule::kCode},
-      {"frame", SizeRule::kFrame},
-      {"generator", SizeRule::kGenerator},
-      {"coroutine", SizeRule::kGenerator},
-      {"async_generator", SizeRule::kGenerator},
-      {"_io.BufferedReader", SizeRule::kBuffered},
-      {"_io.BufferedWriter", SizeRule::kBuffered},
-      {"_io.BufferedRandom", SizeRule::kBuffered},
-      {"_io.BytesIO", SizeRule::kBytesIO},
-      {"array.array", SizeRule::kArray},
-      {"_struct.Struct", SizeRule::kStruct},
-      {"StgDict", SizeRule::kStgDict},
-      {"xml.etree.ElementTree.Element", SizeRule::kElement},
-      {"itertools.product", SizeRule::kProduct},
-      {"itertools.combinations", SizeRule::kCombinations},
-      {"itertools.combinations_with_replacement", SizeRule::kCombinations},
-      {"itertools.permutations", SizeRule::kPermutations},
-      {"decimal.Decimal", SizeRule::kDecimal},
-  };
-  for (const auto& [flag, rule] : kByFlag) {
-    if ((info.flags & flag) == 0) continue;
-    const bool may_be_ctypes = rule == SizeRule::kType && layout_.StgDictObject.size_bytes == 0;
-    return may_be_ctypes && has_base(reader, info.address, "_ctypes.CType_Type") ? SizeRule::kCtypesType : rule;
+// Flags tell the builtin types that have one; the rest are told by name, of which the nearest base's decides.
+void TypeTable::identify(Reader& reader, TypeInfo& info) {
+  const Kind by_flags = kind_by_flags(info);
+  const bool is_var = info.itemsize != 0;
+  info.kind = by_flags;
+  info.size_rule = size_rule_by_kind(by_flags).value_or(is_var ? SizeRule::kVar : SizeRule::kFixed);
+  if (by_flags == Kind::kType && layout_.StgDictObject.size_bytes == 0 &&
+      has_base(reader, info.address, "_ctypes.CType_Type")) {
+    info.size_rule = SizeRule::kCtypesType;
   }
   Addr at = info.address;
+  bool only_classes = true;  // so far, all were made by a class statement
   for (int depth = 0; at != 0 && depth < kMaxBaseDepth; ++depth) {
     std::uint64_t flags = 0;
     if (!reader.try_load(at + layout_.PyTypeObject.tp_flags.offset, flags)) break;
     const std::optional<std::string> name = tp_name(reader, at);
     // A Python class called "set" is a heap type with a bare name; extension modules' heap types have a dotted one.
     const bool own_name = (flags & tp_flag::kHeapType) == 0 || (name && name->find('.') != std::string::npos);
-    if (name && own_name) {
-      for (const auto& [known, rule] : kByName) {
-        if (*name == known) return rule;
+    const KindRow* row = name && own_name ? kind_row(*name) : nullptr;
+    if (row != nullptr && row->kind == Kind::kSmallInt && layout_.PyIntObject.size_bytes == 0) row = nullptr;
+    if (row != nullptr) {
+      info.kind_type = at;
+      if (row->kind == Kind::kInstance) {
+        if (by_flags == Kind::kUnknown && only_classes) info.kind = Kind::kInstance;
+      } else if (row->kind != Kind::kType) {
+        info.kind = row->kind;
+        if (row->size_rule != SizeRule::kFixed || !is_var) info.size_rule = row->size_rule;
       }
+      break;
     }
+    only_classes = only_classes && !own_name;
     if (!reader.try_load(at + layout_.PyTypeObject.tp_base.offset, at)) break;
   }
-  if ((info.flags & tp_flag::kDictSubclass) != 0) return SizeRule::kDict;
-  return info.itemsize == 0 ? SizeRule::kFixed : SizeRule::kVar;
+}
+
+Kind TypeTable::kind_by_flags(const TypeInfo& info) const {
+  static constexpr std::pair<std::uint64_t, Kind> kByFlag[] = {
+      {tp_flag::kTypeSubclass, Kind::kType},   {tp_flag::kLongSubclass, Kind::kInt},
+      {tp_flag::kUnicodeSubclass, Kind::kStr}, {tp_flag::kListSubclass, Kind::kList},
+      {tp_flag::kTupleSubclass, Kind::kTuple}, {tp_flag::kBytesSubclass, Kind::kBytes},
+      {tp_flag::kDictSubclass, Kind::kDict},   {tp_flag::kBaseExcSubclass, Kind::kException},
+  };
+  for (const auto& [flag, kind] : kByFlag) {
+    if ((info.flags & flag) != 0) return kind;
+  }
+  return Kind::kUnknown;
 }
 
 }  // namespace heapcore

@@ -15,41 +15,13 @@
 #include <vector>
 
 #include "coreparse/snapshot.h"
+#include "pyobj/kinds.h"
 #include "pyobj/runtime.h"
 
 namespace heapcore {
 
 using TypeId = std::uint32_t;
 inline constexpr TypeId kNoType = ~TypeId{0};
-
-// How sys.getsizeof measures an instance: which __sizeof__ the type has or inherits.
-enum class SizeRule : std::uint8_t {
-  kFixed,  // tp_basicsize
-  kVar,    // tp_basicsize + |ob_size| * tp_itemsize
-  kInt,
-  kStr,
-  kList,
-  kDict,
-  kOrderedDict,
-  kSet,
-  kDeque,
-  kByteArray,
-  kType,
-  kCode,
-  kFrame,
-  kGenerator,  // coroutines and async generators too
-  kBuffered,   // _io.BufferedReader, BufferedWriter, BufferedRandom
-  kBytesIO,
-  kArray,
-  kStruct,
-  kCtypesType,  // ctypes' types, which keep what ctypes knows of them behind the heap type (3.13+)
-  kStgDict,     // what ctypes has for the dict of its types
-  kElement,
-  kProduct,
-  kCombinations,  // with replacement too
-  kPermutations,
-  kDecimal,
-};
 
 struct TypeInfo {
   Addr address = 0;
@@ -62,6 +34,8 @@ struct TypeInfo {
   std::uint64_t itemsize = 0;
   std::uint32_t header_bytes = 0;  // before the object: PyGC_Head and pre-header; 0 if it has none
   SizeRule size_rule = SizeRule::kFixed;
+  Kind kind = Kind::kUnknown;
+  Addr kind_type = 0;  // the type itself, or the base of it, whose struct `kind` names; 0 if unknown
 
   bool has_gc() const { return header_bytes != 0; }
 };
@@ -97,7 +71,8 @@ class TypeTable {
   void read_name(Reader& reader, TypeInfo& info);
   std::optional<std::string> tp_name(Reader& reader, Addr address);
   bool has_base(Reader& reader, Addr type, std::string_view name);
-  SizeRule size_rule_of(Reader& reader, const TypeInfo& info);
+  void identify(Reader& reader, TypeInfo& info);
+  Kind kind_by_flags(const TypeInfo& info) const;
 
   const Snapshot& snapshot_;
   const PyRuntime& runtime_;
