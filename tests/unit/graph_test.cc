@@ -1,0 +1,137 @@
+// Rows, dominators and components against naive references on random graphs.
+#include "analysis/graph.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "analysis/components.h"
+#include "analysis/dominators.h"
+
+namespace heapcore {
+namespace {
+
+using Edges = std::vector<std::vector<NodeId>>;
+
+Rows make_rows(const Edges& edges) {
+  std::vector<Rows::Block> blocks;
+  for (std::size_t node = 0; node < edges.size(); ++node) {
+    if ((node & (Rows::kBlockNodes - 1)) == 0) blocks.emplace_back();
+    blocks.back().degrees.push_back(static_cast<std::uint32_t>(edges[node].size()));
+    blocks.back().targets.insert(blocks.back().targets.end(), edges[node].begin(), edges[node].end());
+  }
+  return Rows::from_blocks(edges.size(), std::move(blocks));
+}
+
+Edges random_edges(std::mt19937& random, std::size_t nodes, std::size_t edges) {
+  Edges result(nodes);
+  std::uniform_int_distribution<NodeId> any(0, static_cast<NodeId>(nodes - 1));
+  for (std::size_t i = 0; i < edges; ++i) result[any(random)].push_back(any(random));
+  return result;
+}
+
+std::vector<bool> reached(const Edges& edges, NodeId from, NodeId without = kNoNode) {
+  std::vector<bool> seen(edges.size());
+  std::vector<NodeId> stack;
+  if (from != without) stack.push_back(from), seen[from] = true;
+  while (!stack.empty()) {
+    const NodeId node = stack.back();
+    stack.pop_back();
+    for (const NodeId target : edges[node]) {
+      if (target == without || seen[target]) continue;
+      seen[target] = true;
+      stack.push_back(target);
+    }
+  }
+  return seen;
+}
+
+// By the definition: d dominates v if v is out of reach without d; the nearest is the one that all others dominate.
+std::vector<NodeId> naive_idoms(const Edges& edges) {
+  const std::size_t nodes = edges.size();
+  const std::vector<bool> live = reached(edges, 0);
+  std::vector<std::vector<bool>> without;
+  for (NodeId d = 0; d < nodes; ++d) without.push_back(reached(edges, 0, d));
+  const auto dominates = [&](NodeId d, NodeId v) { return d != v && live[d] && live[v] && !without[d][v]; };
+  std::vector<NodeId> idom(nodes, kNoNode);
+  for (NodeId v = 0; v < nodes; ++v) {
+    for (NodeId d = 0; d < nodes; ++d) {
+      if (dominates(d, v) && (idom[v] == kNoNode || dominates(idom[v], d))) idom[v] = d;
+    }
+  }
+  return idom;
+}
+
+TEST(Rows, AreWhatTheyWereMadeFrom) {
+  std::mt19937 random(1);
+  for (const std::size_t nodes :
+       {std::size_t{1}, std::size_t{1000}, Rows::kBlockNodes, Rows::kBlockNodes + 1, 3 * Rows::kBlockNodes + 17}) {
+    const Edges edges = random_edges(random, nodes, 2 * nodes);
+    const Rows rows = make_rows(edges);
+    const Rows back = rows.reversed();
+    Edges turned(nodes);
+    for (NodeId node = 0; node < nodes; ++node) {
+      const auto row = rows.row(node);
+      ASSERT_TRUE(std::equal(row.begin(), row.end(), edges[node].begin(), edges[node].end())) << node;
+      for (const NodeId target : edges[node]) turned[target].push_back(node);
+    }
+    ASSERT_EQ(back.edges(), rows.edges());
+    for (NodeId node = 0; node < nodes; ++node) {
+      const auto row = back.row(node);
+      ASSERT_TRUE(std::equal(row.begin(), row.end(), turned[node].begin(), turned[node].end())) << node;
+    }
+  }
+}
+
+TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 3000; ++round) {
+    const std::size_t nodes = 1 + random() % 24;
+    const Edges edges = random_edges(random, nodes, random() % (3 * nodes));
+    const Rows rows = make_rows(edges);
+    const DominatorTree tree = find_dominators(rows, rows.reversed(), 0);
+    ASSERT_EQ(tree.idom, naive_idoms(edges)) << "round " << round;
+
+    std::vector<std::uint32_t> bytes(nodes);
+    for (std::uint32_t& each : bytes) each = random() % 1000;
+    const std::vector<std::uint64_t> retained = retained_bytes(tree, bytes);
+    const std::vector<bool> live = reached(edges, 0);
+    for (NodeId node = 0; node < nodes; ++node) {
+      const std::vector<bool> left = reached(edges, 0, node);
+      std::uint64_t gone = 0;
+      for (NodeId other = 0; other < nodes; ++other) gone += live[other] && !left[other] ? bytes[other] : 0;
+      ASSERT_EQ(retained[node], live[node] ? gone : 0) << "round " << round << ", node " << node;
+    }
+  }
+}
+
+TEST(Dominators, OfALongChainNeedNoStack) {
+  constexpr std::size_t kNodes = 1'000'000;
+  Edges edges(kNodes);
+  for (NodeId node = 0; node + 1 < kNodes; ++node) edges[node] = {node + 1, 0};
+  const Rows rows = make_rows(edges);
+  const DominatorTree tree = find_dominators(rows, rows.reversed(), 0);
+  EXPECT_EQ(tree.idom[kNodes - 1], kNodes - 2);
+  EXPECT_EQ(find_components(rows).count, 2u);  // the last node leads nowhere
+}
+
+TEST(Components, EqualTheNaiveOnesOnRandomGraphs) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 3000; ++round) {
+    const std::size_t nodes = 1 + random() % 20;
+    const Edges edges = random_edges(random, nodes, random() % (3 * nodes));
+    const Components components = find_components(make_rows(edges));
+    std::vector<std::vector<bool>> from;
+    for (NodeId node = 0; node < nodes; ++node) from.push_back(reached(edges, node));
+    for (NodeId a = 0; a < nodes; ++a) {
+      for (NodeId b = 0; b < nodes; ++b) {
+        ASSERT_EQ(components.of[a] == components.of[b], from[a][b] && from[b][a]) << "round " << round;
+        ASSERT_TRUE(!from[a][b] || components.of[a] >= components.of[b]) << "round " << round;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace heapcore
