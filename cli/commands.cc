@@ -9,6 +9,7 @@
 #include "analysis/process.h"
 #include "analysis/stock.h"
 #include "malloc_commands.h"
+#include "pyobj/mimalloc.h"
 #include "report/answers.h"
 #include "terminal.h"
 
@@ -49,16 +50,17 @@ class Command {
   }
 
   Answer pymalloc() {
-    ObmallocUse use;
-    const bool found = process_.runtime() != nullptr && process_.runtime()->arenas.has_value();
-    if (found) {
+    std::optional<ObmallocUse> use;
+    if (!no_python()) {
       use = timings_.time(
-          "walk", [&] { return summarise_obmalloc(process_.snapshot, *process_.runtime(), process_.findings); });
+          "walk", [&] { return summarise_allocator(process_.snapshot, *process_.runtime(), process_.findings); });
     }
     const std::string text = no_python() ? no_python_text()
-                             : found     ? pymalloc_text(use, style_)
-                                         : "obmalloc was not found\n";
-    return {pymalloc_json(use), text};
+                             : use       ? pymalloc_text(*use, style_)
+                                         : "CPython's allocator was not found\n";
+    ObmallocUse none;
+    none.allocator = "";
+    return {pymalloc_json(use.value_or(none)), text};
   }
 
   Answer ledger() {

@@ -117,14 +117,16 @@ std::vector<Input> open_inputs(const std::vector<StructSpec>& specs, std::span<c
   return inputs;
 }
 
-// The committed table made from this version: cpython_3_13_0.inc, or cpython_3_13.inc where a minor has only one.
+// The committed table made from this version: cpython_3_13_0.inc, or cpython_3_13.inc where a minor has only one. A
+// free-threaded build's version, and its table's name, end in "t".
 std::string committed_table(std::string_view room, std::string_view version) {
   const std::filesystem::path source = HEAPCORE_SOURCE_DIR;
   const auto folder = source / "src" / (room == "cpython" ? "pyobj" : "glibc_heap") / "layouts";
-  std::string stem = fmt::format("{}_{}", room, version);
+  const std::string_view suffix = version.ends_with('t') ? "t" : "";
+  std::string stem = fmt::format("{}_{}", room, version.substr(0, version.size() - suffix.size()));
   std::replace(stem.begin(), stem.end(), '.', '_');
   for (; stem.find('_') != std::string::npos; stem.resize(stem.rfind('_'))) {
-    std::ifstream file(folder / (stem + ".inc"));
+    std::ifstream file(folder / fmt::format("{}{}.inc", stem, suffix));
     if (!file) continue;
     const std::string text{std::istreambuf_iterator<char>(file), {}};
     const std::size_t start = text.find(fmt::format("{{ \"{}\",", version));

@@ -10,6 +10,7 @@
 
 #include "glibc_heap/chunks.h"
 #include "pyobj/gc_lists.h"
+#include "pyobj/mimalloc.h"
 #include "pyobj/objects.h"
 #include "pyobj/obmalloc.h"
 
@@ -43,6 +44,8 @@ struct Tally {
   std::vector<TypeTotals> by_type;
   std::array<TypeTotals, kSizeClasses> by_size;
   GcRingCheck rings;
+  MiFreeBlocks mi_free;
+  std::vector<std::byte> copied;
   BlockContents pools;
   BlockContents chunks;
   BlockContents mmapped;
@@ -120,8 +123,12 @@ class CensusTaker {
       Reader reader(process_.snapshot.space);
       arenas_ = read_arenas(reader, runtime_, findings_);
     }
-    const Heap* heap = process_.heap();
+    // Where mimalloc has all objects, malloc's chunks hold none.
+    const bool in_mimalloc = runtime_.traits.obmalloc_home == ObmallocHome::kNowhere;
+    const Heap* heap = in_mimalloc ? nullptr : process_.heap();
+    if (in_mimalloc) read_mimalloc();
     std::uint64_t total = arenas_.size() * runtime_.traits.arena_bytes;
+    for (const MiPage& page : mi_pages_) total += page.span_bytes;
     if (heap != nullptr) {
       for (const Region& region : heap->regions) total += region.range.size_bytes();
     }
@@ -137,6 +144,10 @@ class CensusTaker {
     tasks.run([this] {
       tbb::parallel_for(std::size_t{0}, arenas_.size(),
                         [this](std::size_t i) { sweep_arena(arenas_[i], tallies_.local()); });
+    });
+    tasks.run([this] {
+      tbb::parallel_for(std::size_t{0}, mi_pages_.size(),
+                        [this](std::size_t i) { sweep_mi_page(mi_pages_[i], tallies_.local()); });
     });
     tasks.wait();
     progress_.end();
@@ -170,6 +181,52 @@ class CensusTaker {
       const bool is_object = sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), tally, false);
       (is_object ? tally.pools.objects : tally.pools.other).add(pool.block_bytes);
     }
+  }
+
+  void read_mimalloc() {
+    Reader reader(process_.snapshot.space);
+    mi_delayed_ = read_delayed_frees(reader, runtime_, findings_);
+    for (const MiSegment& segment : read_mi_segments(reader, runtime_, findings_))
+      mi_pages_.insert(mi_pages_.end(), segment.pages.begin(), segment.pages.end());
+  }
+
+  void sweep_mi_page(const MiPage& page, Tally& tally) {
+    Reader& reader = tally.objects.reader();
+    read_free_blocks(reader, page, mi_delayed_, tally.mi_free, tally.findings);
+    const bool may_hold_objects = page.heap != MiHeap::kMem;
+    const std::uint32_t header_bytes = page.header_bytes();
+    std::uint64_t missing = 0;
+    for (std::uint32_t i = 0; i < page.capacity; ++i) {
+      if (tally.mi_free.test(i)) continue;
+      const Addr address = page.first_block + i * page.block_bytes;
+      bool is_object = false;
+      if (may_hold_objects) {
+        std::span<const std::byte> bytes = reader.span(address, page.block_bytes);
+        if (bytes.empty()) bytes = read_part(reader, address, page.block_bytes, tally.copied);
+        ObjectView object;
+        is_object = tally.objects.recognise_in_page(address, bytes, header_bytes, object);
+        if (is_object) tally.count(object, checked_size(object, bytes.subspan(object.offset), tally));
+        missing += bytes.empty() ? 1 : 0;
+      }
+      (is_object ? tally.pools.objects : tally.pools.other).add(page.block_bytes);
+    }
+    if (missing != 0) {
+      tally.findings.add({"mimalloc-page-missing", Room::kAnalysis, page.first_block,
+                          fmt::format("{} blocks of a page of mimalloc's are not in the snapshot; what they hold is "
+                                      "not counted",
+                                      missing)});
+    }
+    progress_.advance(page.span_bytes);
+  }
+
+  // A block that is not in one piece in the snapshot, or of which only the beginning is there.
+  static std::span<const std::byte> read_part(Reader& reader, Addr address, std::uint64_t block_bytes,
+                                              std::vector<std::byte>& copied) {
+    constexpr std::uint64_t kMaxCopiedBytes = 1 << 20;
+    copied.resize(std::min(block_bytes, kMaxCopiedBytes));
+    if (reader.read(address, copied)) return copied;
+    const std::span<const std::byte> present = reader.span_to_end(address);
+    return present.first(std::min<std::uint64_t>(present.size(), block_bytes));
   }
 
   // Counts the object in a block, if there is one. A chunk may hold anything, what was freed there too; so there a
@@ -225,6 +282,10 @@ class CensusTaker {
   // Are the rings whole? If not, walks them for objects that the sweep did not reach. Frozen objects are taken out of
   // the tracked ones in any case.
   void settle_lists(Census& census, GcRingCheck rings) {
+    if (runtime_.traits.gc_head == GcHead::kNone) {
+      census.rings_whole = true;  // there are none
+      return;
+    }
     Tally tally(process_, *types_);
     Reader& reader = tally.objects.reader();
     const PyLayout& layout = *runtime_.traits.layout;
@@ -313,7 +374,7 @@ class CensusTaker {
   }
 
   void report_unswept_allocator() {
-    if (process_.heap() != nullptr) return;
+    if (process_.heap() != nullptr || runtime_.mimalloc) return;
     findings_.add(
         {"allocator-not-swept", Room::kAnalysis, 0,
          fmt::format("there is no glibc malloc to sweep ({}): objects outside obmalloc's pools that the collector "
@@ -338,6 +399,8 @@ class CensusTaker {
   Findings& findings_;
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
+  std::vector<MiPage> mi_pages_;
+  std::vector<Addr> mi_delayed_;     // sorted
   std::vector<Addr> damaged_pools_;  // sorted
   bool debug_hooks_ = false;
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked

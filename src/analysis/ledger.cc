@@ -41,7 +41,7 @@ class LedgerMaker {
   void collect_claims() {
     if (obmalloc_ != nullptr) {
       for (const ArenaUse& use : obmalloc_->arenas) {
-        claims_.push_back({{use.arena.address, use.arena.address + obmalloc_->arena_bytes}, Claim::Owner::kObmalloc});
+        claims_.push_back({{use.arena.address, use.arena.address + use.bytes}, Claim::Owner::kObmalloc});
       }
     }
     if (const Heap* heap = process_.heap()) {
@@ -127,6 +127,10 @@ class LedgerMaker {
       add("kernel", mapping.path, end - start, not_dumped);
       return;
     }
+    if (in_mimalloc_arena(mapping)) {
+      add("mimalloc reserved", "not yet used part of its arenas", end - start, not_dumped);
+      return;
+    }
     if (in_thread_heap(start)) {
       add("malloc reserved", "not yet used part of thread arenas", end - start, not_dumped);
       return;
@@ -143,6 +147,15 @@ class LedgerMaker {
       if (thread.sp >= mapping.start && thread.sp < mapping.end) return &thread;
     }
     return nullptr;
+  }
+
+  // mimalloc takes segments from arenas of 1 GiB, of which the rest is mapped too.
+  bool in_mimalloc_arena(const Mapping& mapping) const {
+    const PyRuntime* runtime = process_.runtime();
+    if (runtime == nullptr || !runtime->mimalloc) return false;
+    const std::vector<Addr>& segments = runtime->mimalloc->segments;
+    const auto first = std::lower_bound(segments.begin(), segments.end(), mapping.start);
+    return first != segments.end() && *first < mapping.end;
   }
 
   // A thread arena's heap reserves HEAP_MAX_SIZE; only its beginning is in use.
@@ -173,12 +186,14 @@ class LedgerMaker {
     if (obmalloc_ == nullptr) return;
     const std::uint64_t objects =
         census_ == nullptr ? 0 : std::min(census_->pools.objects.bytes, obmalloc_->bytes_in_use);
+    const std::string name = obmalloc_->allocator;
+    const std::string pools = name == "mimalloc" ? "pages" : "pools";
     settle(Claim::Owner::kObmalloc,
-           {{"python objects", "in obmalloc pools", objects},
-            {"python tables and buffers", "in obmalloc pools", obmalloc_->bytes_in_use - objects},
-            {"obmalloc free", "blocks in used pools", obmalloc_->bytes_free - obmalloc_->bytes_free_pools},
-            {"obmalloc free", "free pools", obmalloc_->bytes_free_pools},
-            {"obmalloc overhead", "", obmalloc_->bytes_overhead}});
+           {{"python objects", fmt::format("in {} {}", name, pools), objects},
+            {"python tables and buffers", fmt::format("in {} {}", name, pools), obmalloc_->bytes_in_use - objects},
+            {name + " free", "blocks in used " + pools, obmalloc_->bytes_free - obmalloc_->bytes_free_pools},
+            {name + " free", "free " + pools, obmalloc_->bytes_free_pools},
+            {name + " overhead", "", obmalloc_->bytes_overhead}});
   }
 
   void add_malloc() {
@@ -230,8 +245,8 @@ class LedgerMaker {
       counted -= excess;
     }
     for (const LedgerRow& part : parts) add(part.category, part.detail, part.bytes);
-    add(owner == Claim::Owner::kObmalloc ? "obmalloc lost" : "malloc lost", "", claimed - counted,
-        std::min(not_dumped, claimed - counted));
+    add(owner == Claim::Owner::kObmalloc ? std::string(obmalloc_->allocator) + " lost" : "malloc lost", "",
+        claimed - counted, std::min(not_dumped, claimed - counted));
   }
 
   Ledger sorted() {

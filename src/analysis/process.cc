@@ -1,17 +1,22 @@
 #include "analysis/process.h"
 
+#include "pyobj/mimalloc.h"
 #include "pyobj/obmalloc.h"
 
 namespace heapcore {
 namespace {
 
-// obmalloc's arenas are mappings of their own; malloc's scan for mmapped chunks must not look into them.
+// obmalloc's arenas, or mimalloc's segments, are mappings of their own; malloc's scan for mmapped chunks must not look
+// into them.
 std::vector<AddrRange> arena_ranges(const Process& process) {
   std::vector<AddrRange> ranges;
   const PyRuntime* runtime = process.runtime();
-  if (runtime == nullptr || !runtime->arenas) return ranges;
+  if (runtime == nullptr) return ranges;
   Reader reader(process.snapshot.space);
   Findings reported_elsewhere;  // by whoever reads the arenas for their own sake
+  for (const MiSegment& segment : read_mi_segments(reader, *runtime, reported_elsewhere)) {
+    ranges.push_back({segment.address, segment.address + segment.bytes});
+  }
   for (const PyArena& arena : read_arenas(reader, *runtime, reported_elsewhere)) {
     ranges.push_back({arena.address, arena.address + runtime->traits.arena_bytes});
   }

@@ -1,6 +1,7 @@
 #include "analysis/stock.h"
 
 #include "glibc_heap/census.h"
+#include "pyobj/mimalloc.h"
 
 namespace heapcore {
 
@@ -13,8 +14,8 @@ Stock take_stock(Process& process, Progress& progress, Timings& timings) {
   Findings reported_by_census;
   Findings& findings = stock.census ? reported_by_census : process.findings;
   timings.time("walk", [&] {
-    if (process.runtime() != nullptr && process.runtime()->arenas) {
-      stock.obmalloc = summarise_obmalloc(process.snapshot, *process.runtime(), findings);
+    if (process.runtime() != nullptr) {
+      stock.obmalloc = summarise_allocator(process.snapshot, *process.runtime(), findings);
     }
     if (Heap* heap = process.heap()) count_chunks(process.snapshot, *heap, findings);
   });

@@ -13,7 +13,7 @@ namespace heapcore {
 
 struct Stock {
   std::optional<Census> census;         // nothing: no Python that could be read
-  std::optional<ObmallocUse> obmalloc;  // nothing: none found
+  std::optional<ObmallocUse> obmalloc;  // or mimalloc, whichever the build has; nothing: none found
   Ledger ledger;
 };
 

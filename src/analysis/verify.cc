@@ -4,6 +4,7 @@
 
 #include "analysis/census.h"
 #include "glibc_heap/census.h"
+#include "pyobj/mimalloc.h"
 #include "pyobj/obmalloc.h"
 
 namespace heapcore {
@@ -46,8 +47,21 @@ void verify_python(Process& process, Progress& progress, Verification& out) {
         {"obmalloc", "pools: header, arena index, free list against the count of blocks in use", use.pools});
     out.checks.push_back({"obmalloc", "blocks in use", use.blocks_in_use});
   }
+  if (runtime.mimalloc) {
+    const ObmallocUse use = summarise_mimalloc(process.snapshot, runtime, process.findings);
+    out.checks.push_back(
+        {"mimalloc", "segments: cookie, slices lead from the first page to the end", use.arenas.size()});
+    out.checks.push_back({"mimalloc", "pages: sizes, free lists against the count of blocks in use", use.pools});
+    out.checks.push_back(
+        {"mimalloc", "heaps: as many pages as each says", check_mi_heaps(process.snapshot, runtime, process.findings)});
+    out.checks.push_back({"mimalloc", "blocks in use", use.blocks_in_use});
+  }
   const Census census = take_census(process, progress, process.findings);
   out.checks.push_back({"objects", "objects: type, size within their block", census.total.count});
+  if (runtime.traits.gc_head == GcHead::kNone) {
+    out.checks.push_back({"objects", "objects the collector tracks, as each says of itself", census.tracked.count});
+    return;
+  }
   out.checks.push_back({"objects",
                         census.rings_whole ? "objects the collector tracks: its lists hold the same"
                                            : "objects the collector tracks: its lists hold others",

@@ -6,6 +6,7 @@ std::vector<GcListHead> gc_list_heads(const PyRuntime& runtime) {
   constexpr int kGenerations = 3;  // NUM_GENERATIONS
   const PyLayout& layout = *runtime.traits.layout;
   std::vector<GcListHead> heads;
+  if (runtime.traits.gc_head == GcHead::kNone) return heads;
   const auto add_generations = [&](Addr generations) {
     for (int i = 0; i < kGenerations; ++i) {
       heads.push_back({generations + std::uint64_t(i) * layout.gc_generation.size_bytes, false});

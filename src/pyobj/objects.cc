@@ -1,11 +1,44 @@
 #include "pyobj/objects.h"
 
+#include "pyobj/refcounts.h"
+
 namespace heapcore {
+namespace {
+
+// As gc.get_objects() has it: neither what was frozen nor what a collection found to be unreachable.
+bool is_tracked(std::uint8_t gc_bits) {
+  return (gc_bits & (gc_bit::kTracked | gc_bit::kUnreachable | gc_bit::kFrozen)) == gc_bit::kTracked;
+}
+
+}  // namespace
 
 // A count this large may also be the address of an object, in a program at a fixed low address. Is it one of theirs?
 bool ObjectReader::is_object_address(std::uint64_t refcnt) {
   Addr type = 0;
   return reader_.try_load(refcnt + layout_.PyObject.ob_type.offset, type) && cache_.lookup(type).id != kNoType;
+}
+
+bool ObjectReader::recognise_in_page(Addr address, std::span<const std::byte> block, std::uint32_t header_bytes,
+                                     ObjectView& object) {
+  const bool hooked = block.size() >= kDebugHeaderBytes && has_debug_header(block);
+  const std::uint32_t offset = header_bytes + (hooked ? kDebugHeaderBytes : 0);
+  if (offset + layout_.PyObject.size_bytes > block.size()) return false;
+  const std::span<const std::byte> bytes = block.subspan(offset);
+  const TypeBrief& type = cache_.lookup(word_at(bytes, layout_.PyObject.ob_type.offset));
+  if (type.id == kNoType || type.header_bytes != header_bytes) return false;
+  // On a free list of the interpreter's, an object keeps its type.
+  if (!is_referenced(traits_, bytes)) return false;
+  const std::uint64_t least_bytes = type.size_rule == SizeRule::kStr
+                                        ? layout_.PyASCIIObject.size_bytes + 1
+                                        : std::uint64_t{type.basicsize} - kOptionalTailBytes;
+  if (least_bytes > bytes.size()) return false;
+  object.type = type;
+  object.address = address + offset;
+  object.offset = offset;
+  object.gc_next = 0;
+  object.tracked = is_tracked(std::to_integer<std::uint8_t>(bytes[layout_.PyObject.ob_gc_bits.offset]));
+  saw_debug_hooks_ |= hooked;
+  return true;
 }
 
 bool ObjectReader::is_linked(const ObjectView& object) {
@@ -31,6 +64,12 @@ bool ObjectReader::at(Addr address, ObjectView& object) {
   object.address = address;
   object.type = type;
   object.offset = type.header_bytes;
+  if (traits_.gc_head == GcHead::kNone) {
+    std::uint8_t bits = 0;
+    if (!reader_.try_load(address + layout_.PyObject.ob_gc_bits.offset, bits)) return false;
+    object.tracked = is_tracked(bits);
+    return true;
+  }
   if (type.header_bytes == 0) return true;
   const std::span<const std::byte> head = reader_.span(address - traits_.gc_head_bytes(), traits_.gc_head_bytes());
   return !head.empty() && read_gc_head(head, object);

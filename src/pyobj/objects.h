@@ -1,6 +1,7 @@
 // Which blocks hold a Python object, where in the block it begins, and how large it is.
 //
-// A block (of obmalloc, or a malloc chunk in use) begins with what its type puts before the object:
+// A block (of obmalloc, or a malloc chunk in use) begins with what its type puts before the object; free-threaded
+// builds put no PyGC_Head there:
 //
 //   no GC          | ob_refcnt | ob_type | ...
 //   GC             | _gc_next | _gc_prev | ob_refcnt | ob_type | ...
@@ -41,6 +42,10 @@ class ObjectReader {
 
   // Is there an object in the block at `address` with these bytes?
   bool recognise(Addr address, std::span<const std::byte> block, ObjectView& object);
+
+  // The same for a block of mimalloc's, whose page tells how many bytes there are before an object.
+  bool recognise_in_page(Addr address, std::span<const std::byte> block, std::uint32_t header_bytes,
+                         ObjectView& object);
 
   // Does a neighbour on the collector's list know this tracked object? Not while a collection runs, which uses the
   // links for counts. True where the snapshot lacks the neighbours.

@@ -232,6 +232,7 @@ ObmallocUse summarise_obmalloc(const Snapshot& snapshot, const PyRuntime& runtim
   for (const PyArena& arena : read_arenas(reader, runtime, findings)) {
     ArenaUse arena_use;
     arena_use.arena = arena;
+    arena_use.bytes = traits.arena_bytes;
     std::uint64_t lost_pools = 0;
     for (Addr at = arena.first_pool; at < arena.carved_end; at += traits.pool_bytes) {
       const std::span<const std::byte> bytes = reader.span(at, traits.pool_bytes);

@@ -76,7 +76,7 @@ void read_free_blocks(std::span<const std::byte> bytes, const PoolHeader& pool, 
 
 // What the allocator itself holds, without looking at any object.
 struct PoolClass {
-  std::uint32_t block_bytes = 0;
+  std::uint64_t block_bytes = 0;
   std::uint64_t pools = 0;
   std::uint64_t blocks_in_use = 0;
   std::uint64_t blocks_free = 0;  // free or never carved, as _debugmallocstats counts "avail"
@@ -84,6 +84,7 @@ struct PoolClass {
 
 struct ArenaUse {
   PyArena arena;
+  std::uint64_t bytes = 0;  // all of it
   std::uint64_t pools = 0;  // in use
   std::uint64_t free_pools = 0;
   std::uint64_t blocks_in_use = 0;
@@ -91,6 +92,7 @@ struct ArenaUse {
 };
 
 struct ObmallocUse {
+  const char* allocator = "obmalloc";
   std::uint64_t arena_bytes = 0;  // of one arena
   std::uint64_t pool_bytes = 0;
   std::string located_by;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <limits>
 
 namespace heapcore {
 namespace {
@@ -14,6 +15,7 @@ struct Row {
   unsigned major_version;
   unsigned minor_version;
   PyTraits traits;
+  bool free_threaded = false;
 };
 
 // The count has 32 bits; above it, 16 that are 0 in a live object (in one on a free list a link lies over them), then
@@ -26,6 +28,17 @@ constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
                                   .obmalloc_home = ObmallocHome::kInterpreterPointer,
                                   .refcnt_mask = 0xff00ffffffffffff,
                                   .refcnt_bound = std::uint64_t{1} << 32};
+
+// Builds without the GIL. Their deferred references were one to 3.13.
+constexpr PyTraits free_threaded_traits(std::int64_t deferred_refs) {
+  return {.long_rep = LongRep::kLvTag,
+          .pre_header = PreHeader::kManagedDictOrWeakref,
+          .gc_head = GcHead::kNone,
+          .int_counts_one_digit = true,
+          .obmalloc_home = ObmallocHome::kNowhere,
+          .deferred_refs = deferred_refs};
+}
+constexpr std::int64_t kDeferred3_14 = std::numeric_limits<std::int64_t>::max() / 8;
 
 const Row kRows[] = {
     {3,
@@ -69,22 +82,29 @@ const Row kRows[] = {
       .obmalloc_home = ObmallocHome::kInterpreterPointer}},
     {3, 14, kTraits3_14},
     {3, 15, kTraits3_14},
+    {3, 13, free_threaded_traits(1), true},
+    {3, 14, free_threaded_traits(kDeferred3_14), true},
+    {3, 15, free_threaded_traits(kDeferred3_14), true},
 };
 
 const Row* row_for(const PyVersion& version) {
   for (const Row& row : kRows) {
-    if (row.major_version == version.major_version() && row.minor_version == version.minor_version()) return &row;
+    if (row.major_version == version.major_version() && row.minor_version == version.minor_version() &&
+        row.free_threaded == version.free_threaded) {
+      return &row;
+    }
   }
   return nullptr;
 }
 
-// The patch number of a table "3.13.5" if it is of that minor version.
+// The patch number of a table "3.13.5", or "3.13.5t" of a free-threaded build, if it is of that row.
 std::optional<unsigned> patch_of(const char* table_version, const Row& row) {
   const std::string prefix = fmt::format("{}.{}.", row.major_version, row.minor_version);
   if (std::strncmp(table_version, prefix.c_str(), prefix.size()) != 0) return std::nullopt;
   unsigned patch = 0;
   const char* digits = table_version + prefix.size();
-  if (std::from_chars(digits, digits + std::strlen(digits), patch).ec != std::errc()) return std::nullopt;
+  const auto [rest, bad] = std::from_chars(digits, digits + std::strlen(digits), patch);
+  if (bad != std::errc() || std::strcmp(rest, row.free_threaded ? "t" : "") != 0) return std::nullopt;
   return patch;
 }
 
@@ -113,6 +133,8 @@ std::vector<PatchLayout> collect_layouts(const Row& row) {
   std::vector<PatchLayout> layouts;
   for (const PyTable& table : py_tables()) {
     if (const auto patch = patch_of(table.version, row)) layouts.push_back({*patch, table.version, table.layout});
+    // It is declared in such builds, but no object has one.
+    if (row.free_threaded && !layouts.empty()) layouts.back().layout.PyGC_Head = {};
   }
   for (PatchLayout& layout : layouts) {
     for (const PatchLayout& other : layouts) fill_in(layout.layout, other.layout);
@@ -173,9 +195,12 @@ std::optional<PyTraits> traits_for(const PyVersion& version) {
   return candidates.front();
 }
 
-std::vector<PyVersion> supported_versions() {
+std::vector<PyVersion> supported_versions(bool free_threaded) {
   std::vector<PyVersion> versions;
-  for (const Row& row : kRows) versions.push_back({row.major_version << 24 | row.minor_version << 16 | 0xf0, false});
+  for (const Row& row : kRows) {
+    if (row.free_threaded != free_threaded) continue;
+    versions.push_back({row.major_version << 24 | row.minor_version << 16 | 0xf0, false, free_threaded});
+  }
   return versions;
 }
 

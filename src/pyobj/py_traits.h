@@ -13,7 +13,8 @@ namespace heapcore {
 // As PY_VERSION_HEX has it: 0x030b07f0 is 3.11.7 final.
 struct PyVersion {
   std::uint32_t hex = 0;
-  bool patch_known = true;  // false where only the file's name told ("libpython3.11.so")
+  bool patch_known = true;     // false where only the file's name told ("libpython3.11.so")
+  bool free_threaded = false;  // built without the GIL (3.13+): structures, allocator and collector are others
 
   unsigned major_version() const { return hex >> 24; }
   unsigned minor_version() const { return hex >> 16 & 0xff; }
@@ -37,6 +38,7 @@ enum class GcHead : std::uint8_t {
   kRefsWord,         // gc_next, gc_prev, gc_refs, which is -2 where untracked; 24 or 32 bytes (2.7)
   kShiftedRefsWord,  // the same, gc_refs shifted left by a flag (3.6, 3.7)
   kTwoWords,         // _gc_next, _gc_prev with flags in the low bits; 16 bytes (3.8+)
+  kNone,             // no head and no lists: a byte of the object says whether it is tracked (free-threaded)
 };
 
 // Whose the collector's generations are.
@@ -51,6 +53,7 @@ enum class ObmallocHome : std::uint8_t {
   kStatics,             // static variables (to 3.11)
   kInterpreter,         // in each interpreter's state (3.12)
   kInterpreterPointer,  // each interpreter's state points to one, which interpreters may share (3.13+)
+  kNowhere,             // the build has mimalloc in its place (free-threaded)
 };
 
 struct PyTraits {
@@ -79,8 +82,19 @@ struct PyTraits {
   std::uint64_t refcnt_mask = ~std::uint64_t{0};
   std::uint64_t refcnt_bound = std::uint64_t{1} << 40;
 
+  // Of builds without the GIL: what ob_ref_shared counts more, for an object with deferred reference counting.
+  std::int64_t deferred_refs = 0;
+
   std::uint32_t gc_head_bytes() const { return layout->PyGC_Head.size_bytes; }
 };
+
+// Bits of ob_gc_bits in free-threaded builds (Include/internal/pycore_gc.h).
+namespace gc_bit {
+inline constexpr std::uint8_t kTracked = 1 << 0;
+inline constexpr std::uint8_t kUnreachable = 1 << 2;
+inline constexpr std::uint8_t kFrozen = 1 << 3;
+inline constexpr std::uint8_t kDeferred = 1 << 6;
+}  // namespace gc_bit
 
 // Bits of tp_flags that this room tests; the same in all versions supported (Include/object.h).
 namespace tp_flag {
@@ -108,6 +122,6 @@ std::vector<PyTraits> candidate_traits(const PyVersion& version);
 std::optional<PyTraits> traits_for(const PyVersion& version);
 
 // The minor versions supported, oldest first, their patch unknown: to probe with, and for messages.
-std::vector<PyVersion> supported_versions();
+std::vector<PyVersion> supported_versions(bool free_threaded = false);
 
 }  // namespace heapcore

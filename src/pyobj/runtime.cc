@@ -8,6 +8,7 @@
 
 #include "coreparse/code.h"
 #include "pyobj/arena_search.h"
+#include "pyobj/mimalloc.h"
 #include "pyobj/runtime_search.h"
 #include "pyobj/strings.h"
 
@@ -55,26 +56,21 @@ class Finder {
           fmt::format(
               "{} holds a CPython, but neither does the snapshot say its version nor does its runtime have the shape "
               "of one that this heapcore knows ({}); name its file with --exe",
-              module->path.empty() ? "the process" : module->path, supported_text()));
+              module->path.empty() ? "the process" : module->path, supported_text(is_free_threaded(*module))));
       state.version = "unknown";
       return state;
     }
+    version->free_threaded = is_free_threaded(*module);
     state.version = version->text();
+    state.free_threaded = version->free_threaded;
     const std::vector<PyTraits> candidates = candidate_traits(*version);
     if (candidates.empty()) {
       report(
           findings_, "python-version-unsupported", module->range.start,
-          fmt::format("this is CPython {}, whose objects this heapcore cannot decode (it knows {}); the Python part is "
-                      "left out",
-                      state.version, supported_text()));
-      return state;
-    }
-    if (is_free_threaded(*module)) {
-      report(findings_, "python-free-threaded", module->range.start,
-             fmt::format(
-                 "this is a free-threaded build of CPython {}, whose objects this heapcore cannot decode; the Python "
-                 "part is left out",
-                 state.version));
+          fmt::format("this is {} {}, whose objects this heapcore cannot decode (it knows {}); the Python part is left "
+                      "out",
+                      state.free_threaded ? "a free-threaded build of CPython" : "CPython", state.version,
+                      supported_text(state.free_threaded)));
       return state;
     }
     Attempt attempt = best_attempt(*module, candidates);
@@ -94,9 +90,10 @@ class Finder {
   }
 
  private:
-  static std::string supported_text() {
+  static std::string supported_text(bool free_threaded) {
     std::string text;
-    for (const PyVersion& version : supported_versions()) text += (text.empty() ? "" : ", ") + version.text();
+    for (const PyVersion& version : supported_versions(free_threaded))
+      text += (text.empty() ? "" : ", ") + version.text();
     return text;
   }
 
@@ -127,7 +124,7 @@ class Finder {
   // say the same minor version.
   std::optional<PyVersion> probe_version(const Module& module) {
     std::optional<PyVersion> found;
-    for (const PyVersion& version : supported_versions()) {
+    for (const PyVersion& version : supported_versions(is_free_threaded(module))) {
       const Attempt attempt = best_attempt(module, candidate_traits(version));
       if (!attempt.complete()) continue;
       const std::optional<PyVersion> exact = sys_hexversion(*attempt.runtime);
@@ -161,7 +158,7 @@ class Finder {
     const std::optional<Addr> object = dict == 0 ? std::nullopt : dict_get(reader_, runtime.traits, dict, "hexversion");
     const std::optional<std::uint32_t> hex = object ? small_int(reader_, runtime.traits, *object) : std::nullopt;
     if (!hex || *hex >> 16 != runtime.traits.version.hex >> 16) return std::nullopt;
-    return PyVersion{*hex, true};
+    return PyVersion{*hex, true, runtime.traits.version.free_threaded};
   }
 
   // By what names it, and what that was. `nothing` where only its contents tell, which version by version are told
@@ -251,6 +248,14 @@ class Finder {
     }
     runtime.type_type = *type_type;
     find_interpreters(module, runtime, findings);
+    if (runtime.traits.obmalloc_home == ObmallocHome::kNowhere) {
+      find_mimalloc(snapshot_, runtime);
+      if (!runtime.mimalloc) {
+        report(findings, "mimalloc-not-found", module.range.start,
+               "the segments of mimalloc, which hold all objects, were not found");
+      }
+      return runtime;
+    }
     find_arena_tables(snapshot_, module, runtime);
     if (!runtime.arenas) {
       // Whether anything is missed for it, whoever sweeps can tell.
@@ -362,7 +367,7 @@ class Finder {
     if (thread != 0 && (!reader_.try_load(thread + layout.PyThreadState.interp.offset, owner) || owner != address)) {
       return false;
     }
-    return traits.gc_home != GcHome::kInterpreter ||
+    return traits.gc_home != GcHome::kInterpreter || traits.gc_head == GcHead::kNone ||
            verify_gc_heads(address + layout.PyInterpreterState.gc_generations.offset, layout);
   }
 

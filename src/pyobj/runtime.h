@@ -31,6 +31,13 @@ struct ArenaTable {
   std::string located_by;   // "symbol arenas", "code of _Py_GetAllocatedBlocks", "structure"
 };
 
+// Where mimalloc's structures are, in builds that have it in place of obmalloc (mimalloc.h).
+struct MimallocPlace {
+  std::vector<Addr> heaps;     // mi_heap_s of every thread
+  std::vector<Addr> segments;  // mi_segment_s, by address
+  std::string located_by;
+};
+
 struct PyRuntime {
   PyTraits traits;
   std::string module_path;  // the file that holds the interpreter: the executable or libpython
@@ -41,8 +48,9 @@ struct PyRuntime {
   // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
   Addr shared_generations = 0;
   Addr shared_permanent = 0;
-  std::optional<ArenaTable> arenas;     // nothing: obmalloc was not found
-  std::vector<ArenaTable> more_arenas;  // of sub-interpreters that have an allocator of their own (3.12+)
+  std::optional<ArenaTable> arenas;       // nothing: obmalloc was not found
+  std::vector<ArenaTable> more_arenas;    // of sub-interpreters that have an allocator of their own (3.12+)
+  std::optional<MimallocPlace> mimalloc;  // nothing: not this build's allocator, or not found
 };
 
 // What there is of Python in a process.
@@ -50,6 +58,7 @@ struct PythonState {
   // "3.11.7"; empty in a process with no Python in it. May be set although `runtime` is not: a version that heapcore
   // cannot read, or a runtime that did not verify; findings say which.
   std::string version;
+  bool free_threaded = false;  // built without the GIL
   // The snapshot does not even say whether there is a Python; a finding says why.
   bool undetermined = false;
   std::optional<PyRuntime> runtime;

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "pyobj/objects.h"
+#include "pyobj/refcounts.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -133,8 +134,8 @@ Addr ObjectReader::frame_code(Addr frame) {
 // A BytesIO's buffer is a bytes object; counted unless somebody else holds it too.
 std::uint64_t ObjectReader::bytesio_buffer_size(Addr buffer) {
   ObjectView object;
-  std::int64_t refcnt = 0;
-  if (buffer == 0 || !reader_.try_load(buffer + layout_.PyObject.ob_refcnt.offset, refcnt) || refcnt > 1) return 0;
+  const std::span<const std::byte> head = reader_.span(buffer, layout_.PyObject.size_bytes);
+  if (buffer == 0 || head.empty() || reference_count(traits_, head) > 1) return 0;
   if (!at(buffer, object) || object.type.size_rule != SizeRule::kVar) return 0;
   return size_of(object, reader_.span_to_end(buffer));
 }

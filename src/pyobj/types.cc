@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "pyobj/refcounts.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -146,7 +147,7 @@ bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
   const std::uint64_t basicsize = word(layout_.PyTypeObject.tp_basicsize);
   return (word(layout_.PyTypeObject.tp_flags) & tp_flag::kReady) != 0 && basicsize >= layout_.PyObject.size_bytes &&
          basicsize <= kMaxBasicSize && word(layout_.PyTypeObject.tp_itemsize) <= kMaxBasicSize &&
-         (word(layout_.PyObject.ob_refcnt) & runtime_.traits.refcnt_mask) - 1 < runtime_.traits.refcnt_bound;
+         is_referenced(runtime_.traits, bytes);
 }
 
 TypeInfo TypeTable::read(Reader& reader, Addr address) {

@@ -32,12 +32,12 @@ struct TypeInfo {
   std::uint64_t flags = 0;  // tp_flags
   std::uint64_t basicsize = 0;
   std::uint64_t itemsize = 0;
-  std::uint32_t header_bytes = 0;  // before the object: PyGC_Head and pre-header; 0 if it has none
+  std::uint32_t header_bytes = 0;  // before the object: what there is of PyGC_Head and pre-header
   SizeRule size_rule = SizeRule::kFixed;
   Kind kind = Kind::kUnknown;
   Addr kind_type = 0;  // the type itself, or the base of it, whose struct `kind` names; 0 if unknown
 
-  bool has_gc() const { return header_bytes != 0; }
+  bool has_gc() const { return (flags & tp_flag::kHaveGc) != 0; }
 };
 
 // What a sweep needs of a type for each object; 32 bytes, kept in the sweep's own cache.

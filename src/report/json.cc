@@ -18,6 +18,9 @@ Json target_json(const Process& process) {
   target["command"] = text_or_null(info.command);
   target["architecture"] = info.architecture;
   target["python"] = text_or_null(process.python.version);
+  target["python_build"] = process.python.version.empty() ? Json(nullptr)
+                           : process.python.free_threaded ? Json("free-threaded")
+                                                          : Json("default");
   const Heap* heap = process.heap();
   target["libc"] = heap == nullptr ? Json(nullptr) : Json(libc_text(*heap));
   target["signal"] = info.signal;
@@ -85,6 +88,7 @@ Json types_json(const TypeRows& types, std::size_t limit) {
 
 Json pymalloc_json(const ObmallocUse& use) {
   Json answer;
+  answer["allocator"] = text_or_null(use.allocator);
   answer["located_by"] = text_or_null(use.located_by);
   answer["arena_bytes"] = use.arena_bytes;
   answer["pool_bytes"] = use.pool_bytes;

@@ -46,7 +46,8 @@ std::string process_section(const Process& process) {
   table.add({"Threads", count_text(snapshot.threads.size())});
   const PyRuntime* runtime = process.runtime();
   if (runtime != nullptr) {
-    table.add({"Python", fmt::format("{}, found by {}, layout of {}", process.python.version, runtime->located_by,
+    table.add({"Python", fmt::format("{}{}, found by {}, layout of {}", process.python.version,
+                                     process.python.free_threaded ? ", free-threaded" : "", runtime->located_by,
                                      runtime->traits.layout_version)});
   } else {
     table.add({"Python", process.python.undetermined ? "cannot be told (see the warnings)"
@@ -86,10 +87,12 @@ std::string ledger_summary(const Ledger& ledger) {
 }
 
 std::string obmalloc_line(const ObmallocUse& use) {
-  return fmt::format("  obmalloc  {}, {}: {} in use ({}), {} free in used pools, {} in free pools\n",
-                     counted(use.arenas.size(), "arena"), bytes_text(use.bytes), bytes_text(use.bytes_in_use),
-                     percent_text(use.bytes_in_use, use.bytes), bytes_text(use.bytes_free - use.bytes_free_pools),
-                     bytes_text(use.bytes_free_pools));
+  const bool is_mimalloc = use.allocator == std::string_view("mimalloc");
+  return fmt::format("  {}  {}, {}: {} in use ({}), {} free in used {}, {} in free {}\n", use.allocator,
+                     counted(use.arenas.size(), is_mimalloc ? "segment" : "arena"), bytes_text(use.bytes),
+                     bytes_text(use.bytes_in_use), percent_text(use.bytes_in_use, use.bytes),
+                     bytes_text(use.bytes_free - use.bytes_free_pools), is_mimalloc ? "pages" : "pools",
+                     bytes_text(use.bytes_free_pools), is_mimalloc ? "slices" : "pools");
 }
 
 }  // namespace
@@ -187,8 +190,7 @@ std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   for (const ArenaUse& a : use.arenas) {
     if (style.limit != 0 && shown++ == style.limit) break;
     arenas.add({address_text(a.arena.address), count_text(a.pools), count_text(a.free_pools),
-                count_text(a.blocks_in_use), bytes_text(a.bytes_in_use),
-                percent_text(a.bytes_in_use, use.arena_bytes)});
+                count_text(a.blocks_in_use), bytes_text(a.bytes_in_use), percent_text(a.bytes_in_use, a.bytes)});
   }
   text += heading("Arenas", style) + arenas.text("  ");
   if (style.limit != 0 && use.arenas.size() > style.limit) {
@@ -240,8 +242,10 @@ std::string report_text(const Process& process, const Stock& stock, const TextSt
     top.limit = std::min<std::size_t>(top.limit, 8);
     text += heading("Python objects, by the module that defines their type", style);
     text += types_text(type_rows(*stock.census, GroupBy::kModule, SortBy::kBytes, false), top);
-    text += fmt::format("  {} of them are tracked by the collector; its lists {} with what was found\n",
-                        count_text(stock.census->tracked.count), stock.census->rings_whole ? "agree" : "do not agree");
+    const std::string lists = stock.census->rings_whole ? "agree" : "do not agree";
+    text += fmt::format("  {} of them are tracked by the collector; {}\n", count_text(stock.census->tracked.count),
+                        process.python.free_threaded ? "each says so itself, a free-threaded build has no lists of them"
+                                                     : "its lists " + lists + " with what was found");
   }
   text += heading("Allocators", style);
   if (stock.obmalloc) text += obmalloc_line(*stock.obmalloc);

@@ -172,6 +172,7 @@ TEST(Ledger, ClaimsThatCannotBeAreDropped) {
   for (const Addr address : claims) {
     ArenaUse arena;
     arena.arena.address = address;
+    arena.bytes = kArenaBytes;
     use.arenas.push_back(arena);
   }
   use.bytes_in_use = 4 * kArenaBytes;
@@ -248,6 +249,7 @@ TEST(Ledger, TotalsAreTheMappedBytesWhateverIsClaimed) {
     for (std::uint64_t i = some(6); i > 0; --i) {
       ArenaUse arena;
       arena.arena.address = place();
+      arena.bytes = kArenaBytes;
       use.arenas.push_back(arena);
     }
     use.bytes_in_use = some(8 << 20);

@@ -13,6 +13,7 @@ std::span<const PyTable> py_tables() {
 #include "pyobj/layouts/cpython_3_13_0.inc"
 #include "pyobj/layouts/cpython_3_13_15.inc"
 #include "pyobj/layouts/cpython_3_13_5.inc"
+#include "pyobj/layouts/cpython_3_13t.inc"
 #include "pyobj/layouts/cpython_3_14_0.inc"
 #include "pyobj/layouts/cpython_3_14_4.inc"
 #include "pyobj/layouts/cpython_3_14_8.inc"

@@ -1,0 +1,23 @@
+// How many references an object counts, in builds of either kind.
+//
+// With the GIL one word counts. A free-threaded build (3.13+) splits the count: ob_ref_local is for the thread that
+// owns the object, ob_ref_shared, from bit 2 on, for all others (it may be negative); its two low bits are flags. An
+// object with deferred reference counting counts a fixed number more, which stands for references that are not counted
+// (Include/object.h, Include/refcount.h, Include/internal/pycore_object.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "pyobj/py_traits.h"
+
+namespace heapcore {
+
+// `object` begins at the object and reaches at least over its PyObject.
+std::int64_t reference_count(const PyTraits& traits, std::span<const std::byte> object);
+
+// Does anything refer to it, as to every object that lives? False also for a count that none can have.
+bool is_referenced(const PyTraits& traits, std::span<const std::byte> object);
+
+}  // namespace heapcore
