@@ -198,7 +198,7 @@ std::optional<PyTraits> traits_for(const PyVersion& version) {
 std::vector<PyVersion> supported_versions(bool free_threaded) {
   std::vector<PyVersion> versions;
   for (const Row& row : kRows) {
-    if (row.free_threaded != free_threaded) continue;
+    if (row.free_threaded != free_threaded || layouts_of(row).empty()) continue;
     versions.push_back({row.major_version << 24 | row.minor_version << 16 | 0xf0, false, free_threaded});
   }
   return versions;

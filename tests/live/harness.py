@@ -2,7 +2,8 @@
 
 HEAPCORE names the binary under test. Nothing else is taken for granted: what is not there (an interpreter, gdb, a
 kernel that writes cores where we can find them) is said in a line that begins with SKIPPED, on standard error and,
-where HEAPCORE_SKIPPED_LOG names a file, in that file too.
+where HEAPCORE_SKIPPED_LOG names a file, in that file too. HEAPCORE_PYTHONS may name folders, parted by colons, with
+more interpreters: in the folder itself, in its bin, or in the bins of the folders in it.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ import xml.etree.ElementTree
 import elf
 
 SUPPORTED_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")  # grows as heapcore learns more versions
+SUPPORTED_FREE_THREADED = ("3.13", "3.14", "3.15")
 KERNEL_FILTERS = (0x33, 0x23, 0x7F)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -50,18 +52,21 @@ def main():
 # ---- interpreters ----------------------------------------------------------------------------------------------------
 
 class Interpreter:
-    def __init__(self, path, version):
+    def __init__(self, path, version, free_threaded=False):
         self.path = path
         self.version = version  # (3, 11, 7)
+        self.free_threaded = free_threaded
         self.minor = "%d.%d" % version[:2]
         self.stripped = not any(has_symtab(file) for file in [path] + shared_libpython(path))
 
     def __str__(self):
-        return "%s (%d.%d.%d, %s)" % ((self.path,) + self.version + ("stripped" if self.stripped else "not stripped",))
+        return "%s (%d.%d.%d%s, %s)" % ((self.path,) + self.version + ("t" if self.free_threaded else "",
+                                                                       "stripped" if self.stripped else "not stripped"))
 
     @property
     def label(self):
-        return "%d_%d_%d_%s" % (self.version + ("stripped" if self.stripped else "symbols",))
+        return "%d_%d_%d%s_%s" % (self.version + ("t" if self.free_threaded else "",
+                                                  "stripped" if self.stripped else "symbols"))
 
 
 def has_symtab(path):
@@ -79,38 +84,45 @@ def shared_libpython(path):
     return []
 
 
-def candidates(minor):
-    """Programs that may be Python `minor`: on PATH, in /usr/bin, and under pyenv's root."""
-    name = "python" + minor
+def candidates(name):
+    """Programs that may be e.g. "python3.13": on PATH, in /usr/bin, under HEAPCORE_PYTHONS, and under pyenv's root."""
     for folder in os.environ.get("PATH", "").split(os.pathsep) + ["/usr/bin"]:
         yield os.path.join(folder, name)
+    for folder in filter(None, os.environ.get("HEAPCORE_PYTHONS", "").split(os.pathsep)):
+        for pattern in (name, "bin/" + name, "*/bin/" + name):
+            yield from sorted(glob.glob(os.path.join(folder, pattern)))
     pyenv = os.environ.get("PYENV_ROOT") or os.path.join(os.path.expanduser("~"), ".pyenv")
     yield from sorted(glob.glob(os.path.join(pyenv, "versions", "*", "bin", name)))
 
 
 def identify(path):
-    """The real executable behind `path` (which may be a link or a script) and its version; None if it does not run."""
-    code = "import os, sys; print(os.path.realpath('/proc/self/exe')); print(*sys.version_info[:3])"
+    """The real executable behind `path` (which may be a link or a script), its version, and whether it is a
+    free-threaded build; None if it does not run."""
+    code = ("import os, sys; print(os.path.realpath('/proc/self/exe')); print(*sys.version_info[:3]); "
+            "print('free-threading' in sys.version)")
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         run = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
                              text=True, timeout=20)
-        executable, version = run.stdout.splitlines()
+        executable, version, free_threaded = run.stdout.splitlines()
         if "python" not in os.path.basename(executable):
             executable = path  # a script that starts it through a dynamic linker of its own
-        return executable, tuple(int(v) for v in version.split())
+        return executable, tuple(int(v) for v in version.split()), free_threaded == "True"
     return None
 
 
 @functools.lru_cache(maxsize=None)
 def interpreters():
     found = {}
-    for minor in SUPPORTED_PYTHONS:
-        known = [i for i in map(identify, filter(os.path.exists, candidates(minor))) if i]
+    wanted = [(minor, "") for minor in SUPPORTED_PYTHONS] + [(minor, "t") for minor in SUPPORTED_FREE_THREADED]
+    for minor, suffix in wanted:
+        known = [i for i in map(identify, filter(os.path.exists, candidates("python" + minor + suffix))) if i]
+        known = [(path, version) for path, version, free_threaded in known
+                 if "%d.%d" % version[:2] == minor and free_threaded == bool(suffix)]
         for path, version in known:
-            if "%d.%d" % version[:2] == minor and path not in found:
-                found[path] = Interpreter(path, version)
+            if path not in found:
+                found[path] = Interpreter(path, version, bool(suffix))
         if not known:
-            skipped("CPython " + minor, "no interpreter found")
+            skipped("CPython " + minor + suffix, "no interpreter found (HEAPCORE_PYTHONS may name folders of them)")
     return list(found.values())
 
 
@@ -280,7 +292,7 @@ COUNTED = {"count": int, "bytes": int}
 HEADER = {
     "schema": int, "heapcore": str, "command": str,
     "target": {"kind": re.compile("core$|pid$"), "path": (str, None), "pid": (int, None), "executable": (str, None),
-               "architecture": str, "python": (str, None), "libc": (str, None)},
+               "architecture": str, "python": (str, None), "python_build": (str, None), "libc": (str, None)},
     "warnings": [{"code": str, "message": str, "address": (ADDRESS, None)}],
 }
 
@@ -295,7 +307,7 @@ COMMANDS = {
                              "large": COUNTED}}],
         "mmapped": COUNTED, "total": {}, "trim": {"releasable_bytes": (int, None)}},
     "pymalloc": {
-        "arena_bytes": int, "pool_bytes": int,
+        "allocator": (str, None), "arena_bytes": int, "pool_bytes": int,
         "arenas": [{"address": ADDRESS, "pools": int, "free_pools": int, "blocks_in_use": int, "bytes_in_use": int}],
         "classes": [{"block_bytes": int, "pools": int, "blocks_in_use": int, "blocks_free": int}],
         "total": {"arenas": int, "bytes": int, "pools": int, "free_pools": int, "blocks_in_use": int,
@@ -385,7 +397,11 @@ def twice(text, end):
 
 
 def parse_debugmallocstats(text):
-    """sys._debugmallocstats() as numbers: {"classes": {block_bytes: (pools, in use, free)}, "arenas": ..., ...}."""
+    """sys._debugmallocstats() as numbers: {"classes": {block_bytes: (pools, in use, free)}, "arenas": ..., ...}. Of a
+    free-threaded build, where that counts nothing, {"allocated_blocks": what sys.getallocatedblocks() said last}."""
+    blocks = re.findall(r"^allocated blocks: (\d+)$", text, re.M)
+    if blocks:
+        return {"allocated_blocks": int(blocks[-1])}
     start = "Small block threshold"
     text = twice(text[text.index(start):], start)
     number = r"\s*=\s*([\d,]+)"
@@ -462,6 +478,28 @@ def pymalloc_differences(truth, document):
     for column in ("arena_bytes", "pool_bytes"):
         errors += differences({column: truth[column]}, {column: document[column]})
     return errors
+
+
+def mimalloc_differences(truth, document):
+    """Where heapcore's pymalloc document of a free-threaded build differs from what is known of mimalloc's blocks, or
+    from itself."""
+    total = document["total"]
+    errors = differences({"allocator": "mimalloc", "blocks": True},
+                         {"allocator": document["allocator"],
+                          "blocks": total["blocks_in_use"] == sum(c["blocks_in_use"] for c in document["classes"])})
+    errors += differences({"bytes": total["bytes"]},
+                          {"bytes": sum(total[part] for part in ("bytes_in_use", "bytes_free", "bytes_overhead"))})
+    for column in ("pools", "free_pools", "blocks_in_use", "bytes_in_use"):
+        errors += differences({column: total[column]}, {column: sum(a[column] for a in document["arenas"])})
+    # sys.getallocatedblocks() counts before it makes its own result, and also what other threads freed.
+    few = truth["allocated_blocks"] - total["blocks_in_use"]
+    if not -MEASURING_BLOCKS <= few <= truth["allocated_blocks"] // 1000:
+        errors.append("blocks in use: sys.getallocatedblocks() says %d, heapcore %d"
+                      % (truth["allocated_blocks"], total["blocks_in_use"]))
+    return errors
+
+
+MEASURING_BLOCKS = 4
 
 
 def malloc_differences(truth, document, foreign_bytes=0):

@@ -23,6 +23,8 @@ count(counts)
 print(counts["A"], counts["function"], counts["type"], sum(counts.values()), flush=True)
 time.sleep(600)
 """
+MODES = ("pymalloc", "malloc", "debug", "pymalloc_debug", "malloc_debug")
+MIMALLOC_MODES = ("mimalloc", "debug", "mimalloc_debug")  # a free-threaded build has nothing else
 OWN = 8  # objects that come and go with counting and printing
 
 
@@ -48,7 +50,7 @@ class Hooks(unittest.TestCase):
 
     def test_every_mode(self):
         for interpreter in harness.interpreters():
-            for mode in ("pymalloc", "malloc", "debug", "pymalloc_debug", "malloc_debug"):
+            for mode in MIMALLOC_MODES if interpreter.free_threaded else MODES:
                 with self.subTest(interpreter=str(interpreter), mode=mode):
                     self.check(interpreter, mode)
 

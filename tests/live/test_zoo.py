@@ -124,6 +124,7 @@ class Zoo(harness.TargetTest):
     def test_target_is_described(self, view, document):
         target = document["target"]
         self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
+        self.assertEqual(target["python_build"], "free-threaded" if self.interpreter.free_threaded else "default")
         self.assertEqual(target["kind"], "pid" if view.label == "live" else "core")
         self.assertRegex(target["libc"], r"^glibc \d+\.\d+")
 
@@ -191,7 +192,8 @@ class Zoo(harness.TargetTest):
 
     @on_each_view("pymalloc")
     def test_pymalloc_exactly(self, view, document):
-        errors = harness.pymalloc_differences(view.truth["pymalloc"], document)
+        differences = harness.mimalloc_differences if self.interpreter.free_threaded else harness.pymalloc_differences
+        errors = differences(view.truth["pymalloc"], document)
         self.assertEqual(errors, [], "\n  ".join([""] + errors))
 
     @on_each_view("malloc")
