@@ -94,7 +94,7 @@ TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
     ASSERT_EQ(tree.idom, naive_idoms(edges)) << "round " << round;
 
     std::vector<std::uint32_t> bytes(nodes);
-    for (std::uint32_t& each : bytes) each = random() % 1000;
+    for (std::uint32_t& each : bytes) each = static_cast<std::uint32_t>(random() % 1000);
     const std::vector<std::uint64_t> retained = retained_bytes(tree, bytes);
     const std::vector<bool> live = reached(edges, 0);
     for (NodeId node = 0; node < nodes; ++node) {
