@@ -65,6 +65,8 @@ class ObjectReader {
  private:
   // Below this a count is no address of any mapping.
   static constexpr std::uint64_t kLowestMapped = 1 << 16;
+  // Addresses of user space end here, five-level page tables included.
+  static constexpr std::uint64_t kAddressesEnd = std::uint64_t{1} << 56;
   // What an object may lack of its type's tp_basicsize: a last pointer.
   static constexpr std::uint64_t kOptionalTailBytes = 8;
 
@@ -121,8 +123,8 @@ inline bool ObjectReader::read_gc_head(std::span<const std::byte> head, ObjectVi
   // the link was, which may be 0; an untracked object keeps bit 0.
   object.gc_next = align_down(next, 4);
   object.tracked = object.gc_next != 0;
-  // A ring's head may lie at a multiple of 4 only (3.13.1 on).
-  return object.tracked ? is_aligned(object.gc_next, 4) && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
+  // Text that an earlier owner of the block left where the link would be is no address.
+  return object.tracked ? object.gc_next < kAddressesEnd && align_down(prev, 2) != 0 : align_down(prev, 4) == 0;
 }
 
 // To 3.7: gc_refs is -2 in an untracked object, whose links say nothing; -3 or -4, or in a collection a count, in a

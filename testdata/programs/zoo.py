@@ -6,6 +6,7 @@ writes into DIRECTORY
     truth.json       user_types: instances of every class defined here, known by construction;
                      tracked: gc.get_objects() by type, count and sum of sys.getsizeof;
                      reachable: the closure of gc.get_referents over those, by type; not the binaries' own data
+    samples.json     one object of each kind by address, and its value: see samples.py
     malloc_info.xml  glibc's malloc_info(), twice
 and to standard error sys._debugmallocstats(), twice; then one byte to standard output, and then it sleeps in pause().
 
@@ -34,6 +35,7 @@ import typing
 import weakref
 import _thread
 
+import samples
 import truth
 
 try:
@@ -476,6 +478,8 @@ def main():
     make_builtins(n)
     make_traps(n)
     make_holes(n)
+    KEEP["samples"] = samples.make()
+    samples.write(os.path.join(directory, "samples.json"), KEEP["samples"])
     park_threads(2)
     info, stream = truth.nothing, 0
     if ctypes and hasattr(ctypes.CDLL(None), "malloc_info"):
