@@ -19,7 +19,8 @@ namespace {
 
 // What one thread has seen. Merged at the end; sums do not depend on who saw what.
 struct Tally {
-  Tally(const Process& process, TypeTable& types) : objects(process.snapshot, process.runtime()->traits, types) {}
+  Tally(const Process& process, TypeTable& types, bool list_blocks)
+      : objects(process.snapshot, process.runtime()->traits, types), lists_blocks(list_blocks) {}
 
   void count(const ObjectView& object, std::uint64_t bytes) {
     if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
@@ -50,19 +51,22 @@ struct Tally {
   BlockContents chunks;
   BlockContents mmapped;
   std::vector<Addr> damaged_pools;  // left out of the sweep
+  bool lists_blocks;                // are they to be listed?
+  BlockColumns blocks;
   Findings findings;
 };
 
 class CensusTaker {
  public:
-  CensusTaker(const Process& process, Progress& progress, Findings& findings)
+  CensusTaker(const Process& process, Progress& progress, Findings& findings, bool list_blocks)
       : process_(process),
+        list_blocks_(list_blocks),
         runtime_(*process.runtime()),
         mapped_bytes_(process.snapshot.mapped_bytes()),
         progress_(progress),
         findings_(findings),
         types_(std::make_unique<TypeTable>(process.snapshot, runtime_)),
-        tallies_([this] { return Tally(process_, *types_); }),
+        tallies_([this] { return Tally(process_, *types_, list_blocks_); }),
         collecting_(std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(),
                                 [](const Interpreter& interpreter) { return interpreter.gc_collecting; })) {}
 
@@ -78,6 +82,7 @@ class CensusTaker {
       merge(census.mmapped, tally.mmapped);
       damaged_pools_.insert(damaged_pools_.end(), tally.damaged_pools.begin(), tally.damaged_pools.end());
       findings_.merge(tally.findings);
+      blocks_.push_back(std::move(tally.blocks));
       debug_hooks_ = debug_hooks_ || tally.objects.saw_debug_hooks();
     }
     if (debug_hooks_) {
@@ -100,6 +105,9 @@ class CensusTaker {
     census.types = std::move(types_);
     return census;
   }
+
+  // Once, after run().
+  std::vector<BlockColumns> take_blocks() { return std::move(blocks_); }
 
  private:
   static void merge_counts(Census& census, const Tally& tally) {
@@ -178,8 +186,7 @@ class CensusTaker {
     std::uint32_t block = 0;
     for (std::uint32_t offset = pool.first_block; offset < pool.nextoffset; offset += pool.block_bytes, ++block) {
       if (free.test(block)) continue;
-      const bool is_object = sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), tally, false);
-      (is_object ? tally.pools.objects : tally.pools.other).add(pool.block_bytes);
+      sweep_block(pool.address + offset, bytes.subspan(offset, pool.block_bytes), pool.block_bytes, tally.pools, tally);
     }
   }
 
@@ -200,15 +207,15 @@ class CensusTaker {
       if (tally.mi_free.test(i)) continue;
       const Addr address = page.first_block + i * page.block_bytes;
       bool is_object = false;
+      ObjectView object;
+      std::span<const std::byte> bytes;
       if (may_hold_objects) {
-        std::span<const std::byte> bytes = reader.span(address, page.block_bytes);
+        bytes = reader.span(address, page.block_bytes);
         if (bytes.empty()) bytes = read_part(reader, address, page.block_bytes, tally.copied);
-        ObjectView object;
         is_object = tally.objects.recognise_in_page(address, bytes, header_bytes, object);
-        if (is_object) tally.count(object, checked_size(object, bytes.subspan(object.offset), tally));
         missing += bytes.empty() ? 1 : 0;
       }
-      (is_object ? tally.pools.objects : tally.pools.other).add(page.block_bytes);
+      note_block(is_object ? &object : nullptr, address, bytes, page.block_bytes, tally.pools, tally);
     }
     if (missing != 0) {
       tally.findings.add({"mimalloc-page-missing", Room::kAnalysis, page.first_block,
@@ -229,15 +236,29 @@ class CensusTaker {
     return present.first(std::min<std::uint64_t>(present.size(), block_bytes));
   }
 
-  // Counts the object in a block, if there is one. A chunk may hold anything, what was freed there too; so there a
-  // tracked object has to be known to its neighbours.
-  bool sweep_block(Addr address, std::span<const std::byte> bytes, Tally& tally, bool in_chunk) {
+  // Counts a block, and the object in it if there is one.
+  void sweep_block(Addr address, std::span<const std::byte> bytes, std::uint64_t block_bytes, BlockContents& contents,
+                   Tally& tally) {
     ObjectView object;
-    if (!tally.objects.recognise(address, bytes, object)) return false;
-    if (in_chunk && object.tracked && !collecting_ && !tally.objects.is_linked(object)) return false;
-    tally.count(object, checked_size(object, bytes.subspan(object.offset), tally));
-    if (object.tracked) tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
-    return true;
+    const bool is_object = !bytes.empty() && tally.objects.recognise(address, bytes, object) &&
+                           known_to_neighbours(object, contents, tally);
+    note_block(is_object ? &object : nullptr, address, bytes, block_bytes, contents, tally);
+    if (is_object && object.tracked) tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
+  }
+
+  void note_block(const ObjectView* object, Addr address, std::span<const std::byte> bytes, std::uint64_t block_bytes,
+                  BlockContents& contents, Tally& tally) {
+    (object != nullptr ? contents.objects : contents.other).add(block_bytes);
+    if (object != nullptr) tally.count(*object, checked_size(*object, bytes.subspan(object->offset), tally));
+    if (!tally.lists_blocks) return;
+    tally.blocks.add(object != nullptr ? object->address : address, object != nullptr ? object->type.id : kNoType,
+                     block_bytes);
+  }
+
+  // A chunk may hold anything, what was freed there too; so there a tracked object has to be known to its neighbours.
+  bool known_to_neighbours(const ObjectView& object, const BlockContents& contents, Tally& tally) {
+    if (&contents == &tally.pools || !object.tracked || collecting_) return true;
+    return tally.objects.is_linked(object);
   }
 
   // A length that makes an object larger than all that is mapped is damage; then the object counts with its block.
@@ -258,8 +279,7 @@ class CensusTaker {
     for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
       if (!chunk.in_use()) return;
       const std::span<const std::byte> bytes = tally.objects.reader().span(chunk.user_address(), chunk.user_bytes());
-      const bool is_object = !bytes.empty() && sweep_block(chunk.user_address(), bytes, tally, true);
-      (is_object ? tally.chunks.objects : tally.chunks.other).add(chunk.size_bytes);
+      sweep_block(chunk.user_address(), bytes, chunk.size_bytes, tally.chunks, tally);
       done += chunk.size_bytes;
       if (done > (4 << 20)) {
         progress_.advance(done);
@@ -274,8 +294,7 @@ class CensusTaker {
       tally.objects.start_pool();
       const Addr user = chunk.address + kChunkHeaderBytes;
       const std::span<const std::byte> bytes = tally.objects.reader().span(user, chunk.mapping.end - user);
-      const bool is_object = !bytes.empty() && sweep_block(user, bytes, tally, true);
-      (is_object ? tally.mmapped.objects : tally.mmapped.other).add(chunk.mapping.size_bytes());
+      sweep_block(user, bytes, chunk.mapping.size_bytes(), tally.mmapped, tally);
     }
   }
 
@@ -286,7 +305,7 @@ class CensusTaker {
       census.rings_whole = true;  // there are none
       return;
     }
-    Tally tally(process_, *types_);
+    Tally tally(process_, *types_, list_blocks_);
     Reader& reader = tally.objects.reader();
     const PyLayout& layout = *runtime_.traits.layout;
     const std::vector<GcListHead> heads = gc_list_heads(runtime_);
@@ -314,6 +333,7 @@ class CensusTaker {
     }
     merge_counts(census, tally);
     findings_.merge(tally.findings);
+    blocks_.push_back(std::move(tally.blocks));
     if (listed_in_swept_memory_ > met) {
       findings_.add(
           {"gc-objects-unrecognised", Room::kAnalysis, 0,
@@ -343,6 +363,7 @@ class CensusTaker {
       ++listed_in_swept_memory_;
     } else {
       tally.count(object, size);
+      if (tally.lists_blocks) tally.blocks.add(object.address, object.type.id, size);
       ++census.objects_elsewhere;
     }
     if (permanent) tally.uncount_tracked(object, size);
@@ -393,6 +414,7 @@ class CensusTaker {
   }
 
   const Process& process_;
+  const bool list_blocks_;
   const PyRuntime& runtime_;
   std::uint64_t mapped_bytes_;
   Progress& progress_;
@@ -402,6 +424,7 @@ class CensusTaker {
   std::vector<MiPage> mi_pages_;
   std::vector<Addr> mi_delayed_;     // sorted
   std::vector<Addr> damaged_pools_;  // sorted
+  std::vector<BlockColumns> blocks_;
   bool debug_hooks_ = false;
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
@@ -410,8 +433,11 @@ class CensusTaker {
 
 }  // namespace
 
-Census take_census(const Process& process, Progress& progress, Findings& findings) {
-  return CensusTaker(process, progress, findings).run();
+Census take_census(const Process& process, Progress& progress, Findings& findings, BlockTable* blocks) {
+  CensusTaker taker(process, progress, findings, blocks != nullptr);
+  Census census = taker.run();
+  if (blocks != nullptr) *blocks = BlockTable(taker.take_blocks());
+  return census;
 }
 
 }  // namespace heapcore

@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "analysis/block_table.h"
 #include "analysis/process.h"
 #include "glibc_heap/heap.h"
 #include "pyobj/types.h"
@@ -53,7 +54,8 @@ struct Census {
   BlockContents mmapped;  // mmapped chunks; bytes are whole mappings
 };
 
-// The pass "decode". REQUIRES: process.runtime() != nullptr.
-Census take_census(const Process& process, Progress& progress, Findings& findings);
+// The pass "decode". Lists in `blocks`, unless it is null, every block that it meets. REQUIRES: process.runtime() !=
+// nullptr.
+Census take_census(const Process& process, Progress& progress, Findings& findings, BlockTable* blocks = nullptr);
 
 }  // namespace heapcore
