@@ -164,12 +164,16 @@ inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::
 }
 
 inline bool ObjectReader::recognise(Addr address, std::span<const std::byte> block, ObjectView& object) {
-  if (recognise_plain(address, block, object)) return true;
+  if (recognise_plain(address, block, object)) {
+    // What the hooks put before a raw buffer can lie where a type with a pre-header has it.
+    if (object.offset <= traits_.gc_head_bytes() || !has_debug_header(block)) return true;
+  }
   // A block too large for obmalloc passed the hooks twice, its own and those of the raw domain.
   for (std::uint32_t header = kDebugHeaderBytes; header <= 2 * kDebugHeaderBytes; header += kDebugHeaderBytes) {
     if (block.size() < header + kDebugHeaderBytes || !has_debug_header(block.subspan(header - kDebugHeaderBytes)))
       break;
     saw_debug_hooks_ = true;
+    if (block[header - kDebugHeaderBytes + 8] != std::byte{'o'}) continue;  // not of the domain of objects
     if (!recognise_plain(address + header, block.subspan(header), object)) continue;
     object.offset += header;
     return true;

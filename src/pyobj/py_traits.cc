@@ -97,20 +97,34 @@ const Row* row_for(const PyVersion& version) {
   return nullptr;
 }
 
-// The patch number of a table "3.13.5", or "3.13.5t" of a free-threaded build, if it is of that row.
-std::optional<unsigned> patch_of(const char* table_version, const Row& row) {
-  const std::string prefix = fmt::format("{}.{}.", row.major_version, row.minor_version);
-  if (std::strncmp(table_version, prefix.c_str(), prefix.size()) != 0) return std::nullopt;
+struct PatchLayout {
   unsigned patch = 0;
-  const char* digits = table_version + prefix.size();
-  const auto [rest, bad] = std::from_chars(digits, digits + std::strlen(digits), patch);
-  if (bad != std::errc() || std::strcmp(rest, row.free_threaded ? "t" : "") != 0) return std::nullopt;
-  return patch;
+  bool debug_build = false;
+  const char* table_version = "";
+  PyLayout layout;
+};
+
+// A table "3.13.5", or "3.13.5d" of a debug build, "3.13.5t" of a free-threaded one, if it is of that row.
+std::optional<PatchLayout> patch_layout(const PyTable& table, const Row& row) {
+  const std::string prefix = fmt::format("{}.{}.", row.major_version, row.minor_version);
+  if (std::strncmp(table.version, prefix.c_str(), prefix.size()) != 0) return std::nullopt;
+  PatchLayout result{.table_version = table.version, .layout = table.layout};
+  const char* digits = table.version + prefix.size();
+  const auto [rest, bad] = std::from_chars(digits, digits + std::strlen(digits), result.patch);
+  std::string_view suffix = rest;
+  if (bad != std::errc() || suffix.starts_with('t') != row.free_threaded) return std::nullopt;
+  if (row.free_threaded) suffix.remove_prefix(1);
+  result.debug_build = suffix == "d";
+  if (!suffix.empty() && !result.debug_build) return std::nullopt;
+  // It is declared in free-threaded builds, but no object has one.
+  if (row.free_threaded) result.layout.PyGC_Head = {};
+  return result;
 }
 
 // Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's
-// others.
+// others. (To 3.7 an object of a debug build begins with two more words, so that all structures differ.)
 void fill_in(PyLayout& layout, const PyLayout& other) {
+  if (layout.PyObject.size_bytes != other.PyObject.size_bytes) return;
 #define HC_STRUCT(tag) \
   if (layout.tag.size_bytes == 0) layout.tag = other.tag;
 #define HC_FIELD(name)
@@ -123,21 +137,20 @@ void fill_in(PyLayout& layout, const PyLayout& other) {
 #undef HC_END
 }
 
-struct PatchLayout {
-  unsigned patch = 0;
-  const char* table_version = "";
-  PyLayout layout;
-};
-
 std::vector<PatchLayout> collect_layouts(const Row& row) {
   std::vector<PatchLayout> layouts;
   for (const PyTable& table : py_tables()) {
-    if (const auto patch = patch_of(table.version, row)) layouts.push_back({*patch, table.version, table.layout});
-    // It is declared in such builds, but no object has one.
-    if (row.free_threaded && !layouts.empty()) layouts.back().layout.PyGC_Head = {};
+    if (const auto layout = patch_layout(table, row)) layouts.push_back(*layout);
   }
   for (PatchLayout& layout : layouts) {
     for (const PatchLayout& other : layouts) fill_in(layout.layout, other.layout);
+  }
+  // A minor whose debug builds have no table of their own has the same layout in both.
+  if (std::none_of(layouts.begin(), layouts.end(), [](const PatchLayout& layout) { return layout.debug_build; })) {
+    for (std::size_t i = 0, count = layouts.size(); i < count; ++i) {
+      layouts.push_back(layouts[i]);
+      layouts.back().debug_build = true;
+    }
   }
   std::sort(layouts.begin(), layouts.end(), [](const auto& a, const auto& b) { return a.patch > b.patch; });
   return layouts;
@@ -176,15 +189,18 @@ std::vector<PyTraits> candidate_traits(const PyVersion& version) {
     traits.version = version;
     traits.layout = &layout.layout;
     traits.layout_version = layout.table_version;
+    traits.debug_build = layout.debug_build;
     candidates.push_back(traits);
   };
   // A layout holds until the next one; so the newest that is not newer than the version, and if that fails its
   // neighbours.
-  for (const PatchLayout& layout : layouts) {
-    if (layout.patch <= patch) add(layout);
-  }
-  for (auto layout = layouts.rbegin(); layout != layouts.rend(); ++layout) {
-    if (layout->patch > patch) add(*layout);
+  for (const bool debug_build : {false, true}) {
+    for (const PatchLayout& layout : layouts) {
+      if (layout.debug_build == debug_build && layout.patch <= patch) add(layout);
+    }
+    for (auto layout = layouts.rbegin(); layout != layouts.rend(); ++layout) {
+      if (layout->debug_build == debug_build && layout->patch > patch) add(*layout);
+    }
   }
   return candidates;
 }

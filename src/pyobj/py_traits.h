@@ -60,6 +60,7 @@ struct PyTraits {
   PyVersion version{};
   const PyLayout* layout = nullptr;
   const char* layout_version = "";  // the table's
+  bool debug_build = false;         // built with Py_DEBUG
 
   std::uint64_t arena_bytes = 0;
   std::uint64_t pool_bytes = 0;
@@ -113,9 +114,9 @@ inline constexpr std::uint64_t kBaseExcSubclass = 1 << 30;
 inline constexpr std::uint64_t kTypeSubclass = std::uint64_t{1} << 31;
 }  // namespace tp_flag
 
-// A minor version may have several layouts. Those that may hold for `version`, the likeliest first; which of them does
-// is for the runtime itself to say (it verifies or not). None for a version that heapcore cannot read: then that part
-// is refused aloud, never guessed.
+// A minor version may have several layouts. Those that may hold for `version`, the likeliest first, release builds
+// before debug builds; which of them does is for the runtime itself to say (it verifies or not). None for a version
+// that heapcore cannot read: then that part is refused aloud, never guessed.
 std::vector<PyTraits> candidate_traits(const PyVersion& version);
 
 // The likeliest one.

@@ -111,13 +111,30 @@ class Finder {
   // The first candidate with which all verifies; else the likeliest, with what is wrong with it.
   Attempt best_attempt(const Module& module, const std::vector<PyTraits>& candidates) {
     std::optional<Attempt> likeliest;
+    const std::optional<bool> exported = exports_debug_build(module);
     for (const PyTraits& traits : candidates) {
+      if (exported && *exported != traits.debug_build) continue;
       Attempt attempt;
       attempt.runtime = find_runtime(module, traits, attempt.findings);
-      if (attempt.complete()) return attempt;
+      const bool right_build = exported || says_debug_build(attempt).value_or(traits.debug_build) == traits.debug_build;
+      if (attempt.complete() && right_build) return attempt;
       if (!likeliest) likeliest = std::move(attempt);
     }
     return std::move(*likeliest);
+  }
+
+  // Whether it was built with Py_DEBUG, which implies Py_REF_DEBUG, whose total it then exports. Nothing where symbols
+  // cannot be looked up.
+  std::optional<bool> exports_debug_build(const Module& module) {
+    if (!symbol(module, "PyType_Type")) return std::nullopt;
+    return symbol(module, "_Py_RefTotal").has_value();
+  }
+
+  // The same, as the sys module says it.
+  std::optional<bool> says_debug_build(const Attempt& attempt) {
+    const Addr dict = attempt.runtime ? sysdict(*attempt.runtime) : 0;
+    if (dict == 0 || !sys_hexversion(*attempt.runtime)) return std::nullopt;
+    return dict_get(reader_, attempt.runtime->traits, dict, "gettotalrefcount").has_value();
   }
 
   // The version with whose layout the runtime verifies, if exactly one does. Where sys.hexversion can be read, it must

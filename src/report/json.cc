@@ -18,9 +18,7 @@ Json target_json(const Process& process) {
   target["command"] = text_or_null(info.command);
   target["architecture"] = info.architecture;
   target["python"] = text_or_null(process.python.version);
-  target["python_build"] = process.python.version.empty() ? Json(nullptr)
-                           : process.python.free_threaded ? Json("free-threaded")
-                                                          : Json("default");
+  target["python_build"] = process.python.version.empty() ? Json(nullptr) : Json(build_text(process.python));
   const Heap* heap = process.heap();
   target["libc"] = heap == nullptr ? Json(nullptr) : Json(libc_text(*heap));
   target["signal"] = info.signal;

@@ -28,6 +28,16 @@ std::string row_name(const TypeRow& row, GroupBy by) {
   return "";
 }
 
+}  // namespace
+
+std::string build_text(const PythonState& python) {
+  const bool debug = python.runtime && python.runtime->traits.debug_build;
+  if (python.free_threaded) return debug ? "free-threaded debug" : "free-threaded";
+  return debug ? "debug" : "release";
+}
+
+namespace {
+
 std::string process_section(const Process& process) {
   const Snapshot& snapshot = process.snapshot;
   const TargetInfo& info = snapshot.info;
@@ -46,9 +56,8 @@ std::string process_section(const Process& process) {
   table.add({"Threads", count_text(snapshot.threads.size())});
   const PyRuntime* runtime = process.runtime();
   if (runtime != nullptr) {
-    table.add({"Python", fmt::format("{}{}, found by {}, layout of {}", process.python.version,
-                                     process.python.free_threaded ? ", free-threaded" : "", runtime->located_by,
-                                     runtime->traits.layout_version)});
+    table.add({"Python", fmt::format("{}, {} build, found by {}, layout of {}", process.python.version,
+                                     build_text(process.python), runtime->located_by, runtime->traits.layout_version)});
   } else {
     table.add({"Python", process.python.undetermined ? "cannot be told (see the warnings)"
                          : process.python.version.empty()

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "glibc_heap/heap.h"
+#include "pyobj/runtime.h"
 
 namespace heapcore {
 
@@ -16,6 +17,8 @@ inline constexpr const char* kReportLimits[] = {
     "Objects in static memory of the interpreter and of extension modules are not counted.",
 };
 
+// "release", "debug", "free-threaded", "free-threaded debug".
+std::string build_text(const PythonState& python);
 // "glibc 2.36".
 std::string libc_text(const Heap& heap);
 // "structure; confirmed by relocation, code".

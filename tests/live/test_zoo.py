@@ -64,6 +64,13 @@ def most_alive(key, reachable, version):
     return reachable.get(key, 0) * 1.02 + 20 + hidden
 
 
+def without_threads(value):
+    """malloc's arenas but for whose they are, which a core does not always tell."""
+    if isinstance(value, list):
+        return [{k: v for k, v in item.items() if k != "threads"} for item in value]
+    return value
+
+
 def on_each_view(*questions):
     """Makes a test that looks at the answers to `questions` in every view of the process."""
     def decorate(check):
@@ -124,7 +131,7 @@ class Zoo(harness.TargetTest):
     def test_target_is_described(self, view, document):
         target = document["target"]
         self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
-        self.assertEqual(target["python_build"], "free-threaded" if self.interpreter.free_threaded else "default")
+        self.assertEqual(target["python_build"], self.interpreter.build)
         self.assertEqual(target["kind"], "pid" if view.label == "live" else "core")
         self.assertRegex(target["libc"], r"^glibc \d+\.\d+")
 
@@ -220,7 +227,7 @@ class Zoo(harness.TargetTest):
                         if key == "types":
                             self.assert_equal_tables(harness.rows_by_type(one[key]), harness.rows_by_type(other[key]))
                         elif key != "located_by":
-                            self.assertEqual(one[key], other[key], key)
+                            self.assertEqual(*map(without_threads, (one[key], other[key])), key)
 
 
 if __name__ == "__main__":
