@@ -84,6 +84,7 @@ class CensusTaker {
       findings_.merge(tally.findings);
       blocks_.push_back(std::move(tally.blocks));
       debug_hooks_ = debug_hooks_ || tally.objects.saw_debug_hooks();
+      lacked_array_items_ = lacked_array_items_ || tally.objects.lacked_array_items();
     }
     if (debug_hooks_) {
       findings_.note(
@@ -100,6 +101,7 @@ class CensusTaker {
       census.tracked += totals.tracked;
     }
     report_unnamed();
+    report_unmeasured();
     report_unswept_allocator();
     report_missed_obmalloc(census);
     census.types = std::move(types_);
@@ -403,6 +405,13 @@ class CensusTaker {
                      process_.malloc.why_not)});
   }
 
+  void report_unmeasured() {
+    if (!lacked_array_items_) return;
+    findings_.add({"array-items-missing", Room::kAnalysis, 0,
+                   "how large the items of array.array are lies in a part of a file that the core does not hold and "
+                   "that was not found here; arrays are counted without their items"});
+  }
+
   void report_unnamed() {
     const std::size_t unnamed = types_->unnamed();
     if (unnamed == 0) return;
@@ -426,6 +435,7 @@ class CensusTaker {
   std::vector<Addr> damaged_pools_;  // sorted
   std::vector<BlockColumns> blocks_;
   bool debug_hooks_ = false;
+  bool lacked_array_items_ = false;
   std::uint64_t listed_in_swept_memory_ = 0;  // of the lists that were walked
   tbb::enumerable_thread_specific<Tally> tallies_;
   bool collecting_;

@@ -59,6 +59,8 @@ class ObjectReader {
 
   // Whether any block bore the header of the allocator's debug hooks.
   bool saw_debug_hooks() const { return saw_debug_hooks_; }
+  // Whether the items of some array.array could not be measured: their size lies in constants of its module.
+  bool lacked_array_items() const { return lacked_array_items_; }
   Reader& reader() { return reader_; }
   TypeCache& types() { return cache_; }
 
@@ -108,6 +110,7 @@ class ObjectReader {
   TypeCache cache_;
   std::size_t likely_candidate_ = 0;
   bool saw_debug_hooks_ = false;
+  bool lacked_array_items_ = false;
 };
 
 // The rest is the sweep's inner loop, and inline for its sake.

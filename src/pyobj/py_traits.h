@@ -72,6 +72,10 @@ struct PyTraits {
   // sys.getsizeof counts at least one digit of an int, even of 0 (3.11+).
   bool int_counts_one_digit = false;
 
+  // Static types of weak references and contexts are called as their modules hold them: "weakref.ReferenceType", and
+  // not "weakref" (3.10+).
+  bool static_types_named_as_held = true;
+
   // ctypes' dict of a type has a __sizeof__ of its own (3.7 to 3.12).
   bool stgdict_has_sizeof = true;
 

@@ -256,7 +256,8 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     case SizeRule::kArray: {
       std::uint32_t itemsize = 0;
-      reader_.try_load(word_of(bytes, layout_.arrayobject.ob_descr) + layout_.arraydescr.itemsize.offset, itemsize);
+      const Addr descr = word_of(bytes, layout_.arrayobject.ob_descr);
+      if (!reader_.try_load(descr + layout_.arraydescr.itemsize.offset, itemsize)) lacked_array_items_ = true;
       size += word_of(bytes, layout_.arrayobject.allocated) * itemsize;
       break;
     }

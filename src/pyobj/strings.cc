@@ -148,28 +148,51 @@ std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, A
   return keys;
 }
 
-std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key) {
+namespace {
+
+// Calls visit(key, value) for each item, until it says true.
+template <typename Visit>
+void any_item(Reader& reader, const PyTraits& traits, Addr address, Visit&& visit) {
   const auto& fields = traits.layout->PyDictObject;
   Addr keys_address = 0;
   Addr values = 0;
   if (!reader.try_load(address + fields.ma_keys.offset, keys_address) ||
       !reader.try_load(address + fields.ma_values.offset, values)) {
-    return std::nullopt;
+    return;
   }
   const std::optional<DictKeys> keys = read_dict_keys(reader, traits, keys_address);
-  if (!keys) return std::nullopt;
+  if (!keys) return;
   for (std::uint64_t i = 0; i < std::min(keys->nentries, kMaxEntriesSearched); ++i) {
     const Addr entry = keys_address + keys->entries_offset + i * keys->entry_bytes;
-    Addr key_address = 0;
+    Addr key = 0;
     Addr value = 0;
-    if (!reader.try_load(entry + keys->key_offset, key_address)) return std::nullopt;
-    if (key_address == 0) continue;
+    if (!reader.try_load(entry + keys->key_offset, key)) return;
+    if (key == 0) continue;
     const Addr value_at =
         values != 0 ? values + traits.layout->PyDictValues.values.offset + i * 8 : entry + keys->value_offset;
     if (!reader.try_load(value_at, value) || value == 0) continue;
-    if (decode_str(reader, traits, key_address, key.size()) == key) return value;
+    if (visit(key, value)) return;
   }
-  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key) {
+  std::optional<Addr> found;
+  any_item(reader, traits, address, [&](Addr each, Addr value) {
+    if (decode_str(reader, traits, each, key.size()) == key) found = value;
+    return found.has_value();
+  });
+  return found;
+}
+
+std::vector<std::pair<Addr, Addr>> dict_items(Reader& reader, const PyTraits& traits, Addr address) {
+  std::vector<std::pair<Addr, Addr>> items;
+  any_item(reader, traits, address, [&](Addr key, Addr value) {
+    items.emplace_back(key, value);
+    return false;
+  });
+  return items;
 }
 
 }  // namespace heapcore

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "coreparse/address_space.h"
 #include "pyobj/py_traits.h"
@@ -21,6 +23,9 @@ std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Ad
 // The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small
 // dicts.
 std::optional<Addr> dict_get(Reader& reader, const PyTraits& traits, Addr address, std::string_view key);
+
+// Keys and values of the dict (or dict subclass) at `address`, in order; at most a million.
+std::vector<std::pair<Addr, Addr>> dict_items(Reader& reader, const PyTraits& traits, Addr address);
 
 // The value of the int at `address`, if it is one of a single digit: 0 to 2^30 - 1.
 std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, Addr address);

@@ -17,50 +17,6 @@ constexpr int kMaxBaseDepth = 64;
 constexpr std::uint64_t kMaxBasicSize = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 4096;
 
-// Static types that interpreters export, and their tp_name: needed where the snapshot lacks the text
-// (Include/cpython/*.h).
-constexpr std::pair<const char*, const char*> kExportedTypes[] = {
-    {"PyType_Type", "type"},
-    {"PyBaseObject_Type", "object"},
-    {"PyLong_Type", "int"},
-    {"PyBool_Type", "bool"},
-    {"PyFloat_Type", "float"},
-    {"PyComplex_Type", "complex"},
-    {"PyUnicode_Type", "str"},
-    {"PyBytes_Type", "bytes"},
-    {"PyByteArray_Type", "bytearray"},
-    {"PyTuple_Type", "tuple"},
-    {"PyList_Type", "list"},
-    {"PyDict_Type", "dict"},
-    {"PySet_Type", "set"},
-    {"PyFrozenSet_Type", "frozenset"},
-    {"PySlice_Type", "slice"},
-    {"PyModule_Type", "module"},
-    {"PyFunction_Type", "function"},
-    {"PyMethod_Type", "method"},
-    {"PyCFunction_Type", "builtin_function_or_method"},
-    {"PyCode_Type", "code"},
-    {"PyFrame_Type", "frame"},
-    {"PyGen_Type", "generator"},
-    {"PyCoro_Type", "coroutine"},
-    {"PyAsyncGen_Type", "async_generator"},
-    {"PyCell_Type", "cell"},
-    {"PyProperty_Type", "property"},
-    {"PyStaticMethod_Type", "staticmethod"},
-    {"PyClassMethod_Type", "classmethod"},
-    {"PyMethodDescr_Type", "method_descriptor"},
-    {"PyMemberDescr_Type", "member_descriptor"},
-    {"PyGetSetDescr_Type", "getset_descriptor"},
-    {"PyWrapperDescr_Type", "wrapper_descriptor"},
-    {"PyClassMethodDescr_Type", "classmethod_descriptor"},
-    {"PyMemoryView_Type", "memoryview"},
-    {"PyCapsule_Type", "PyCapsule"},
-    {"PyTraceBack_Type", "traceback"},
-    {"PyDictProxy_Type", "mappingproxy"},
-    {"PyODict_Type", "collections.OrderedDict"},
-    {"_PyWeakref_RefType", "weakref"},
-};
-
 std::optional<SizeRule> size_rule_by_kind(Kind kind) {
   switch (kind) {
     case Kind::kType:
@@ -88,14 +44,7 @@ void split_tp_name(const std::string& tp_name, TypeInfo& info) {
 }  // namespace
 
 TypeTable::TypeTable(const Snapshot& snapshot, const PyRuntime& runtime)
-    : snapshot_(snapshot), runtime_(runtime), layout_(*runtime.traits.layout) {
-  for (const Module& module : snapshot.modules) {
-    if (module.path != runtime.module_path) continue;
-    for (const auto& [symbol_name, tp_name] : kExportedTypes) {
-      if (const auto symbol = module.symbol(symbol_name, snapshot.space)) exported_names_[symbol->address] = tp_name;
-    }
-  }
-}
+    : snapshot_(snapshot), runtime_(runtime), layout_(*runtime.traits.layout) {}
 
 std::size_t TypeTable::unnamed() const {
   return static_cast<std::size_t>(
@@ -168,13 +117,34 @@ TypeInfo TypeTable::read(Reader& reader, Addr address) {
 
 std::optional<std::string> TypeTable::tp_name(Reader& reader, Addr address) {
   Addr name = 0;
+  std::uint64_t flags = 0;
   if (reader.try_load(address + layout_.PyTypeObject.tp_name.offset, name)) {
     std::optional<std::string> text = reader.c_string(name, kMaxNameBytes);
     if (text && !text->empty()) return text;
   }
-  const auto exported = exported_names_.find(address);
-  if (exported != exported_names_.end()) return exported->second;
-  return std::nullopt;
+  reader.try_load(address + layout_.PyTypeObject.tp_flags.offset, flags);
+  if ((flags & tp_flag::kHeapType) != 0) {
+    // An extension module's, whose text is a constant of that module.
+    const std::optional<std::string> qualname = heap_qualname(reader, address);
+    const std::optional<std::string> module = heap_module(reader, address);
+    return qualname && module ? std::optional(*module + "." + *qualname) : std::nullopt;
+  }
+  if (!static_names_) static_names_.emplace(snapshot_, runtime_);
+  return static_names_->find(address);
+}
+
+std::optional<std::string> TypeTable::heap_qualname(Reader& reader, Addr type) {
+  Addr qualname = 0;
+  if (!reader.try_load(type + layout_.PyHeapTypeObject.ht_qualname.offset, qualname)) return std::nullopt;
+  return decode_str(reader, runtime_.traits, qualname, kMaxNameBytes);
+}
+
+// A property or another descriptor may stand where a module's name is expected.
+std::optional<std::string> TypeTable::heap_module(Reader& reader, Addr type) {
+  Addr dict = 0;
+  if (!reader.try_load(type + layout_.PyTypeObject.tp_dict.offset, dict)) return std::nullopt;
+  const std::optional<Addr> module = dict_get(reader, runtime_.traits, dict, "__module__");
+  return module ? decode_str(reader, runtime_.traits, *module, kMaxNameBytes) : std::nullopt;
 }
 
 void TypeTable::read_name(Reader& reader, TypeInfo& info) {
@@ -187,19 +157,12 @@ void TypeTable::read_name(Reader& reader, TypeInfo& info) {
   }
   if (!info.is_heap_type) return;
   // A heap type's own words come first: __qualname__, and __module__ in its dict.
-  Addr qualname = 0;
-  if (reader.try_load(info.address + layout_.PyHeapTypeObject.ht_qualname.offset, qualname)) {
-    if (const auto decoded = decode_str(reader, runtime_.traits, qualname, kMaxNameBytes)) {
-      info.name = *decoded;
-      info.named = true;
-    }
+  if (auto qualname = heap_qualname(reader, info.address)) {
+    info.name = std::move(*qualname);
+    info.named = true;
   }
-  Addr dict = 0;
-  if (!reader.try_load(info.address + layout_.PyTypeObject.tp_dict.offset, dict)) return;
-  const std::optional<Addr> module = dict_get(reader, runtime_.traits, dict, "__module__");
-  if (!module) return;
-  // A property or another descriptor may stand there; then tp_name's word is as good as any.
-  if (const auto decoded = decode_str(reader, runtime_.traits, *module, kMaxNameBytes)) info.module = *decoded;
+  // Without it, tp_name's word is as good as any.
+  if (auto module = heap_module(reader, info.address)) info.module = std::move(*module);
 }
 
 bool TypeTable::has_base(Reader& reader, Addr type, std::string_view name) {

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -17,6 +16,7 @@
 #include "coreparse/snapshot.h"
 #include "pyobj/kinds.h"
 #include "pyobj/runtime.h"
+#include "pyobj/type_names.h"
 
 namespace heapcore {
 
@@ -70,6 +70,8 @@ class TypeTable {
   TypeInfo read(Reader& reader, Addr address);
   void read_name(Reader& reader, TypeInfo& info);
   std::optional<std::string> tp_name(Reader& reader, Addr address);
+  std::optional<std::string> heap_qualname(Reader& reader, Addr type);
+  std::optional<std::string> heap_module(Reader& reader, Addr type);
   bool has_base(Reader& reader, Addr type, std::string_view name);
   void identify(Reader& reader, TypeInfo& info);
   Kind kind_by_flags(const TypeInfo& info) const;
@@ -77,8 +79,7 @@ class TypeTable {
   const Snapshot& snapshot_;
   const PyRuntime& runtime_;
   const PyLayout& layout_;
-  std::map<Addr, std::string>
-      exported_names_;  // tp_name of static types by their symbol, for snapshots without .rodata
+  std::optional<StaticTypeNames> static_names_;  // made when first asked for: most snapshots hold tp_name's text
   std::mutex mutex_;
   std::unordered_map<Addr, TypeId> ids_;  // of types only; addresses that are none are not remembered here
   std::deque<TypeInfo> infos_;
