@@ -6,9 +6,8 @@ namespace heapcore {
 namespace {
 
 constexpr KindRow kRows[] = {
-#define HC_KIND(kind, tp_name, tag, rule) {Kind::kind, tp_name, SizeRule::rule},
+#define HC_KIND(kind, tp_name, tag, rule) {Kind::kind, tp_name, StructId::k##tag, SizeRule::rule},
 #include "pyobj/kinds.def"
-#undef HC_KIND
 };
 
 }  // namespace

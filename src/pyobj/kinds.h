@@ -103,9 +103,23 @@ enum class SizeRule : std::uint8_t {
   kDecimal,
 };
 
+// The structures of layouts/fields.def.
+enum class StructId : std::uint16_t {
+#define HC_STRUCT(tag) k##tag,
+#define HC_FIELD(name)
+#define HC_FIELD_AT(name, path)
+#define HC_END(tag)
+#include "pyobj/layouts/fields.def"
+#undef HC_STRUCT
+#undef HC_FIELD
+#undef HC_FIELD_AT
+#undef HC_END
+};
+
 struct KindRow {
   Kind kind = Kind::kUnknown;
   std::string_view tp_name;
+  StructId struct_id = StructId::kPyObject;  // which instances begin with
   SizeRule size_rule = SizeRule::kFixed;
 };
 

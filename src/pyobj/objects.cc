@@ -63,6 +63,12 @@ bool ObjectReader::at(Addr address, ObjectView& object) {
   object = {};
   object.address = address;
   object.type = type;
+  // Static types lie where the linker put them; they have no head, though other types do.
+  if (type.size_rule == SizeRule::kType || type.size_rule == SizeRule::kCtypesType) {
+    std::uint64_t flags = 0;
+    reader_.try_load(address + layout_.PyTypeObject.tp_flags.offset, flags);
+    if ((flags & tp_flag::kHeapType) == 0) return true;
+  }
   object.offset = type.header_bytes;
   if (traits_.gc_head == GcHead::kNone) {
     std::uint8_t bits = 0;

@@ -29,6 +29,12 @@ constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
                                   .refcnt_mask = 0xff00ffffffffffff,
                                   .refcnt_bound = std::uint64_t{1} << 32};
 
+constexpr PyTraits traits_3_15() {
+  PyTraits traits = kTraits3_14;
+  traits.frame_cleared = 5;
+  return traits;
+}
+
 // Builds without the GIL. Their deferred references were one to 3.13.
 constexpr PyTraits free_threaded_traits(std::int64_t deferred_refs) {
   return {.long_rep = LongRep::kLvTag,
@@ -48,6 +54,7 @@ const Row kRows[] = {
       .gc_head = GcHead::kShiftedRefsWord,
       .static_types_named_as_held = false,
       .stgdict_has_sizeof = false,
+      .c_instances_visit_type = false,
       .gc_home = GcHome::kStatic}},
     {3,
      7,
@@ -55,12 +62,14 @@ const Row kRows[] = {
       .pool_bytes = 4 << 10,
       .gc_head = GcHead::kShiftedRefsWord,
       .static_types_named_as_held = false,
+      .c_instances_visit_type = false,
       .gc_home = GcHome::kRuntime}},
     {3,
      8,
      {.arena_bytes = 256 << 10,
       .pool_bytes = 4 << 10,
       .static_types_named_as_held = false,
+      .c_instances_visit_type = false,
       .gc_home = GcHome::kRuntime}},
     {3, 9, {.arena_bytes = 256 << 10, .pool_bytes = 4 << 10, .static_types_named_as_held = false}},
     {3, 10, {.arena_bytes = 1 << 20, .pool_bytes = 16 << 10}},
@@ -88,7 +97,7 @@ const Row kRows[] = {
       .int_counts_one_digit = true,
       .obmalloc_home = ObmallocHome::kInterpreterPointer}},
     {3, 14, kTraits3_14},
-    {3, 15, kTraits3_14},
+    {3, 15, traits_3_15()},
     {3, 13, free_threaded_traits(1), true},
     {3, 14, free_threaded_traits(kDeferred3_14), true},
     {3, 15, free_threaded_traits(kDeferred3_14), true},

@@ -79,6 +79,17 @@ struct PyTraits {
   // ctypes' dict of a type has a __sizeof__ of its own (3.7 to 3.12).
   bool stgdict_has_sizeof = true;
 
+  // Instances of heap types made in C visit their type (3.9+); those of classes always do.
+  bool c_instances_visit_type = true;
+  // gi_frame_state from this value on: the generator's frame is gone.
+  std::int8_t frame_cleared = 4;
+  // An OrderedDict visits its keys once more, in its own list.
+  bool ordered_dict_visits_nodes = true;
+  // Such a generator still visits its code (3.14+).
+  bool cleared_generator_visits_code = false;
+  // A bounded lru_cache visits the type of its links, once for each (3.10+).
+  bool lru_cache_visits_link_types = true;
+
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;
   // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make
@@ -103,6 +114,7 @@ inline constexpr std::uint8_t kDeferred = 1 << 6;
 
 // Bits of tp_flags that this room tests; the same in all versions supported (Include/object.h).
 namespace tp_flag {
+inline constexpr std::uint64_t kInlineValues = 1 << 2;  // 3.13+
 inline constexpr std::uint64_t kManagedWeakref = 1 << 3;
 inline constexpr std::uint64_t kManagedDict = 1 << 4;
 inline constexpr std::uint64_t kHeapType = 1 << 9;

@@ -195,6 +195,7 @@ void TypeTable::identify(Reader& reader, TypeInfo& info) {
     if (row != nullptr && row->kind == Kind::kSmallInt && layout_.PyIntObject.size_bytes == 0) row = nullptr;
     if (row != nullptr) {
       info.kind_type = at;
+      info.row = row;
       if (row->kind == Kind::kInstance) {
         if (by_flags == Kind::kUnknown && only_classes) info.kind = Kind::kInstance;
       } else if (row->kind != Kind::kType) {

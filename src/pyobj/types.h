@@ -35,7 +35,8 @@ struct TypeInfo {
   std::uint32_t header_bytes = 0;  // before the object: what there is of PyGC_Head and pre-header
   SizeRule size_rule = SizeRule::kFixed;
   Kind kind = Kind::kUnknown;
-  Addr kind_type = 0;  // the type itself, or the base of it, whose struct `kind` names; 0 if unknown
+  Addr kind_type = 0;            // the type itself, or the base of it, that is listed in kinds.def; 0 if unknown
+  const KindRow* row = nullptr;  // of kind_type
 
   bool has_gc() const { return (flags & tp_flag::kHaveGc) != 0; }
 };
@@ -61,6 +62,11 @@ class TypeTable {
 
   // REQUIRES: no thread is inside classify().
   const TypeInfo& info(TypeId id) const { return infos_[id]; }
+  // The same, for any thread at any time. The reference stays valid.
+  const TypeInfo& shared_info(TypeId id) {
+    const std::lock_guard lock(mutex_);
+    return infos_[id];
+  }
   std::size_t size() const { return infos_.size(); }
   // How many types' names the snapshot does not hold.
   std::size_t unnamed() const;
