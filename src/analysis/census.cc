@@ -11,6 +11,7 @@
 #include "glibc_heap/chunks.h"
 #include "pyobj/gc_lists.h"
 #include "pyobj/mimalloc.h"
+#include "pyobj/number_blocks.h"
 #include "pyobj/objects.h"
 #include "pyobj/obmalloc.h"
 
@@ -54,6 +55,12 @@ struct Tally {
   bool lists_blocks;                // are they to be listed?
   BlockColumns blocks;
   Findings findings;
+};
+
+// The blocks of one kind of number, sorted.
+struct NumberBlocks {
+  Addr type = 0;
+  std::vector<Addr> blocks;
 };
 
 class CensusTaker {
@@ -133,6 +140,7 @@ class CensusTaker {
       Reader reader(process_.snapshot.space);
       arenas_ = read_arenas(reader, runtime_, findings_);
     }
+    for (const NumberBlockList& list : runtime_.number_blocks) add_number_blocks(list);
     // Where mimalloc has all objects, malloc's chunks hold none.
     const bool in_mimalloc = runtime_.traits.obmalloc_home == ObmallocHome::kNowhere;
     const Heap* heap = in_mimalloc ? nullptr : process_.heap();
@@ -159,8 +167,38 @@ class CensusTaker {
       tbb::parallel_for(std::size_t{0}, mi_pages_.size(),
                         [this](std::size_t i) { sweep_mi_page(mi_pages_[i], tallies_.local()); });
     });
+    for (const NumberBlocks& numbers : number_blocks_) {
+      tasks.run([this, &numbers] { sweep_numbers(numbers, tallies_.local()); });
+    }
     tasks.wait();
     progress_.end();
+  }
+
+  void add_number_blocks(const NumberBlockList& list) {
+    Reader reader(process_.snapshot.space);
+    number_blocks_.push_back({list.type, read_number_blocks(reader, runtime_.traits, list, findings_)});
+  }
+
+  void sweep_numbers(const NumberBlocks& numbers, Tally& tally) {
+    ObjectView object;
+    object.type = tally.objects.types().lookup(numbers.type);
+    if (object.type.id == kNoType) return;
+    for (const Addr address : numbers.blocks) {
+      const auto bytes = tally.objects.reader().span(address, number_block_bytes(runtime_.traits));
+      for_each_number(runtime_.traits, numbers.type, address, bytes, [&](Addr number) {
+        object.address = number;
+        tally.count(object, object.type.basicsize);
+        if (tally.lists_blocks)
+          tally.blocks.add(number, object.type.id, runtime_.traits.layout->PyIntObject.size_bytes);
+      });
+    }
+  }
+
+  bool is_number_block(const Chunk& chunk) const {
+    if (number_blocks_.empty() || chunk.user_bytes() < number_block_bytes(runtime_.traits)) return false;
+    return std::any_of(number_blocks_.begin(), number_blocks_.end(), [&](const NumberBlocks& numbers) {
+      return std::binary_search(numbers.blocks.begin(), numbers.blocks.end(), chunk.user_address());
+    });
   }
 
   void sweep_arena(const PyArena& arena, Tally& tally) {
@@ -281,7 +319,11 @@ class CensusTaker {
     for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
       if (!chunk.in_use()) return;
       const std::span<const std::byte> bytes = tally.objects.reader().span(chunk.user_address(), chunk.user_bytes());
-      sweep_block(chunk.user_address(), bytes, chunk.size_bytes, tally.chunks, tally);
+      if (is_number_block(chunk)) {  // those are swept by their lists
+        tally.chunks.objects.add(chunk.size_bytes);
+      } else {
+        sweep_block(chunk.user_address(), bytes, chunk.size_bytes, tally.chunks, tally);
+      }
       done += chunk.size_bytes;
       if (done > (4 << 20)) {
         progress_.advance(done);
@@ -431,7 +473,8 @@ class CensusTaker {
   std::unique_ptr<TypeTable> types_;
   std::vector<PyArena> arenas_;
   std::vector<MiPage> mi_pages_;
-  std::vector<Addr> mi_delayed_;     // sorted
+  std::vector<Addr> mi_delayed_;  // sorted
+  std::vector<NumberBlocks> number_blocks_;
   std::vector<Addr> damaged_pools_;  // sorted
   std::vector<BlockColumns> blocks_;
   bool debug_hooks_ = false;

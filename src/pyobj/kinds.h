@@ -80,6 +80,8 @@ enum class SizeRule : std::uint8_t {
   kVar,    // tp_basicsize + |ob_size| * tp_itemsize
   kInt,
   kStr,
+  kByteStr,  // 2.7's str
+  kWideStr,  // 2.7's unicode
   kList,
   kDict,
   kOrderedDict,

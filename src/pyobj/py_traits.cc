@@ -47,6 +47,21 @@ constexpr PyTraits free_threaded_traits(std::int64_t deferred_refs) {
 constexpr std::int64_t kDeferred3_14 = std::numeric_limits<std::int64_t>::max() / 8;
 
 const Row kRows[] = {
+    {2,
+     7,
+     {.arena_bytes = 256 << 10,
+      .pool_bytes = 4 << 10,
+      .gc_head = GcHead::kRefsWord,
+      .int_size_from_type = true,
+      .str_rep = StrRep::kTwoTypes,
+      .number_home = NumberHome::kNumberBlocks,
+      .builtins_module = "__builtin__",
+      .unready_types = true,
+      .static_types_named_as_held = false,
+      .stgdict_has_sizeof = false,
+      .itertools_has_sizeof = false,
+      .deque_block_items = 62,
+      .gc_home = GcHome::kStatic}},
     {3,
      6,
      {.arena_bytes = 256 << 10,

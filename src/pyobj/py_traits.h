@@ -27,6 +27,18 @@ enum class LongRep : std::uint8_t {
   kLvTag,   // lv_tag: bits 0-1 sign, from bit 3 on the digit count (3.12+)
 };
 
+// What a text is.
+enum class StrRep : std::uint8_t {
+  kCompact,   // str: the characters as narrow as they go, mostly behind the object itself
+  kTwoTypes,  // str: bytes behind the object; unicode: points to characters, all of one width (2.7)
+};
+
+// Where numbers live that are exactly of type int or float.
+enum class NumberHome : std::uint8_t {
+  kAllocator,     // in blocks of their own, as any object
+  kNumberBlocks,  // in blocks that many of them share, linked in lists of their own (2.7)
+};
+
 // What lies before the PyGC_Head of an object whose type says so in tp_flags.
 enum class PreHeader : std::uint8_t {
   kNone,
@@ -71,6 +83,16 @@ struct PyTraits {
   GcHead gc_head = GcHead::kTwoWords;
   // sys.getsizeof counts at least one digit of an int, even of 0 (3.11+).
   bool int_counts_one_digit = false;
+  // It starts from tp_basicsize, whatever a subclass adds to that (2.7).
+  bool int_size_from_type = false;
+
+  StrRep str_rep = StrRep::kCompact;
+  std::uint64_t unicode_unit_bytes = 4;  // of a character of unicode; 2 in narrow builds (kTwoTypes)
+  NumberHome number_home = NumberHome::kAllocator;
+  const char* builtins_module = "builtins";  // as types name it
+
+  // A static type may have instances before anybody made it ready (2.7).
+  bool unready_types = false;
 
   // Static types of weak references and contexts are called as their modules hold them: "weakref.ReferenceType", and
   // not "weakref" (3.10+).
@@ -78,6 +100,9 @@ struct PyTraits {
 
   // ctypes' dict of a type has a __sizeof__ of its own (3.7 to 3.12).
   bool stgdict_has_sizeof = true;
+  // So have those iterators of itertools that keep a pool (3.x).
+  bool itertools_has_sizeof = true;
+  std::uint64_t deque_block_items = 64;  // BLOCKLEN
 
   // Instances of heap types made in C visit their type (3.9+); those of classes always do.
   bool c_instances_visit_type = true;
@@ -120,6 +145,7 @@ inline constexpr std::uint64_t kManagedDict = 1 << 4;
 inline constexpr std::uint64_t kHeapType = 1 << 9;
 inline constexpr std::uint64_t kReady = 1 << 12;
 inline constexpr std::uint64_t kHaveGc = 1 << 14;
+inline constexpr std::uint64_t kIntSubclass = 1 << 23;  // 2.7
 inline constexpr std::uint64_t kLongSubclass = 1 << 24;
 inline constexpr std::uint64_t kListSubclass = 1 << 25;
 inline constexpr std::uint64_t kTupleSubclass = 1 << 26;

@@ -9,6 +9,7 @@
 #include "coreparse/code.h"
 #include "pyobj/arena_search.h"
 #include "pyobj/mimalloc.h"
+#include "pyobj/number_blocks.h"
 #include "pyobj/runtime_search.h"
 #include "pyobj/strings.h"
 
@@ -273,7 +274,9 @@ class Finder {
       }
       return runtime;
     }
+    if (symbol(module, "PyUnicodeUCS2_FromUnicode")) runtime.traits.unicode_unit_bytes = 2;
     find_arena_tables(snapshot_, module, runtime);
+    find_number_blocks(snapshot_, module, runtime, findings);
     if (!runtime.arenas) {
       // Whether anything is missed for it, whoever sweeps can tell.
       findings.note("obmalloc-not-found", Room::kPyobj, module.range.start,

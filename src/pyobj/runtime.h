@@ -38,6 +38,13 @@ struct MimallocPlace {
   std::string located_by;
 };
 
+// Where the list of the blocks starts that hold one kind of number (see number_blocks.h).
+struct NumberBlockList {
+  Addr type = 0;   // &PyInt_Type, &PyFloat_Type
+  Addr first = 0;  // a block; 0: there is none
+  const char* located_by = "";
+};
+
 struct PyRuntime {
   PyTraits traits;
   std::string module_path;  // the file that holds the interpreter: the executable or libpython
@@ -48,9 +55,10 @@ struct PyRuntime {
   // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
   Addr shared_generations = 0;
   Addr shared_permanent = 0;
-  std::optional<ArenaTable> arenas;       // nothing: obmalloc was not found
-  std::vector<ArenaTable> more_arenas;    // of sub-interpreters that have an allocator of their own (3.12+)
-  std::optional<MimallocPlace> mimalloc;  // nothing: not this build's allocator, or not found
+  std::optional<ArenaTable> arenas;            // nothing: obmalloc was not found
+  std::vector<ArenaTable> more_arenas;         // of sub-interpreters that have an allocator of their own (3.12+)
+  std::vector<NumberBlockList> number_blocks;  // of int and float, where they have such
+  std::optional<MimallocPlace> mimalloc;       // nothing: not this build's allocator, or not found
 };
 
 // What there is of Python in a process.

@@ -70,6 +70,9 @@ std::uint64_t ObjectReader::dict_size(const ObjectView& object, std::span<const 
 
 std::uint64_t ObjectReader::type_size(const ObjectView& object, std::span<const std::byte> bytes) {
   const std::uint64_t flags = word_of(bytes, layout_.PyTypeObject.tp_flags);
+  if (!layout_.PyHeapTypeObject.ht_cached_keys.present()) {  // 2.7: as any object of variable size
+    return object.type.basicsize + word_of(bytes, layout_.PyVarObject.ob_size) * object.type.itemsize;
+  }
   if ((flags & tp_flag::kHeapType) == 0) return layout_.PyTypeObject.size_bytes;
   std::uint64_t size = layout_.PyHeapTypeObject.size_bytes;
   Addr keys_address = 0;
@@ -210,11 +213,19 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       std::uint64_t digits =
           traits_.long_rep == LongRep::kLvTag ? word_of(bytes, layout_.PyLongObject.lv_tag) >> 3 : ob_size();
       if (digits == 0 && traits_.int_counts_one_digit) digits = 1;
-      size = layout_.PyLongObject.ob_digit.offset + digits * 4;
+      if (!traits_.int_size_from_type) size = layout_.PyLongObject.ob_digit.offset;
+      size += digits * 4;
       break;
     }
     case SizeRule::kStr:
       size = str_size(object, bytes);
+      break;
+    case SizeRule::kByteStr:  // of a subclass's instance too, whatever it adds
+      size = layout_.PyStringObject.ob_sval.offset + 1 + ob_size();
+      break;
+    case SizeRule::kWideStr:
+      size = layout_.PyUnicodeObject.size_bytes +
+             (word_of(bytes, layout_.PyUnicodeObject.length) + 1) * traits_.unicode_unit_bytes;
       break;
     case SizeRule::kList:
       size += word_of(bytes, layout_.PyListObject.allocated) * 8;
@@ -235,10 +246,12 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     }
     case SizeRule::kDeque: {
-      constexpr std::uint64_t kBlockItems = 64;  // BLOCKLEN
-      constexpr std::uint64_t kBlockBytes = (kBlockItems + 2) * 8;
-      const std::uint64_t used = word_of(bytes, layout_.dequeobject.leftindex) + ob_size();
-      size += (used + kBlockItems - 1) / kBlockItems * kBlockBytes;
+      const std::uint64_t items = traits_.deque_block_items;
+      const std::uint64_t block_bytes = (items + 2) * kWordBytes;
+      const Field& len = layout_.dequeobject.len;  // 2.7
+      const std::uint64_t used =
+          word_of(bytes, layout_.dequeobject.leftindex) + (len.present() ? word_of(bytes, len) : ob_size());
+      size += (used + items - 1) / items * block_bytes;
       break;
     }
     case SizeRule::kByteArray: {
@@ -252,6 +265,10 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       if (word_of(bytes, layout_.buffered.buffer) != 0) size += word_of(bytes, layout_.buffered.buffer_size);
       break;
     case SizeRule::kBytesIO:
+      if (layout_.bytesio.buf_size.present()) {  // 2.7: plain memory
+        if (word_of(bytes, layout_.bytesio.buf) != 0) size += word_of(bytes, layout_.bytesio.buf_size);
+        break;
+      }
       size += bytesio_buffer_size(word_of(bytes, layout_.bytesio.buf));
       break;
     case SizeRule::kArray: {

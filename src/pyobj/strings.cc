@@ -47,6 +47,47 @@ std::uint32_t code_point(std::span<const std::byte> bytes, std::uint64_t index, 
   return c;
 }
 
+// Objects by what their type's flags say.
+bool has_type_flag(Reader& reader, const PyLayout& layout, Addr address, std::uint64_t flag) {
+  Addr type = 0;
+  std::uint64_t flags = 0;
+  return reader.try_load(address + layout.PyObject.ob_type.offset, type) &&
+         reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) && (flags & flag) != 0;
+}
+
+std::optional<std::string> decode_characters(Reader& reader, Addr data, std::uint64_t length, unsigned kind) {
+  if (length == 0) return std::string();
+  const std::span<const std::byte> bytes = reader.span(data, length * kind);
+  if (bytes.empty()) return std::nullopt;
+  std::string text;
+  text.reserve(length);
+  for (std::uint64_t i = 0; i < length; ++i) append_utf8(text, code_point(bytes, i, kind));
+  return text;
+}
+
+// 2.7: str, whose bytes lie behind it, or unicode, which points to its characters.
+std::optional<std::string> decode_either_str(Reader& reader, const PyTraits& traits, Addr address,
+                                             std::uint64_t max_length) {
+  const PyLayout& layout = *traits.layout;
+  std::uint64_t length = 0;
+  if (has_type_flag(reader, layout, address, tp_flag::kUnicodeSubclass)) {
+    Addr data = 0;
+    if (!reader.try_load(address + layout.PyUnicodeObject.length.offset, length) || length > max_length ||
+        !reader.try_load(address + layout.PyUnicodeObject.str.offset, data)) {
+      return std::nullopt;
+    }
+    return decode_characters(reader, data, length, static_cast<unsigned>(traits.unicode_unit_bytes));
+  }
+  if (!has_type_flag(reader, layout, address, tp_flag::kBytesSubclass) ||
+      !reader.try_load(address + layout.PyVarObject.ob_size.offset, length) || length > max_length) {
+    return std::nullopt;
+  }
+  if (length == 0) return std::string();
+  const std::span<const std::byte> bytes = reader.span(address + layout.PyStringObject.ob_sval.offset, length);
+  if (bytes.empty()) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
 }  // namespace
 
 std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
@@ -62,13 +103,9 @@ std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
 }
 
 std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length) {
+  if (traits.str_rep == StrRep::kTwoTypes) return decode_either_str(reader, traits, address, max_length);
   const PyLayout& layout = *traits.layout;
-  Addr type = 0;
-  std::uint64_t flags = 0;
-  if (!reader.try_load(address + layout.PyObject.ob_type.offset, type) ||
-      !reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) || (flags & tp_flag::kUnicodeSubclass) == 0) {
-    return std::nullopt;
-  }
+  if (!has_type_flag(reader, layout, address, tp_flag::kUnicodeSubclass)) return std::nullopt;
   std::uint64_t length = 0;
   std::uint32_t word = 0;
   if (!reader.try_load(address + layout.PyASCIIObject.length.offset, length) || length > max_length ||
@@ -79,25 +116,20 @@ std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Ad
   if (state.kind != 1 && state.kind != 2 && state.kind != 4) return std::nullopt;
   Addr data = address + (state.ascii ? layout.PyASCIIObject.size_bytes : layout.PyCompactUnicodeObject.size_bytes);
   if (!state.compact && !reader.try_load(address + layout.PyUnicodeObject.data.offset, data)) return std::nullopt;
-  if (length == 0) return std::string();
-  const std::span<const std::byte> bytes = reader.span(data, length * state.kind);
-  if (bytes.empty()) return std::nullopt;
-  std::string text;
-  text.reserve(length);
-  for (std::uint64_t i = 0; i < length; ++i) append_utf8(text, code_point(bytes, i, state.kind));
-  return text;
+  return decode_characters(reader, data, length, state.kind);
 }
 
 std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, Addr address) {
   const PyLayout& layout = *traits.layout;
-  Addr type = 0;
-  std::uint64_t flags = 0;
   std::uint64_t size = 0;
   std::uint32_t digit = 0;
-  if (!reader.try_load(address + layout.PyObject.ob_type.offset, type) ||
-      !reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) || (flags & tp_flag::kLongSubclass) == 0) {
-    return std::nullopt;
+  if (traits.number_home == NumberHome::kNumberBlocks &&
+      has_type_flag(reader, layout, address, tp_flag::kIntSubclass)) {
+    std::uint64_t value = 0;
+    const bool small = reader.try_load(address + layout.PyIntObject.ob_ival.offset, value) && value < 1 << 30;
+    return small ? std::optional(static_cast<std::uint32_t>(value)) : std::nullopt;
   }
+  if (!has_type_flag(reader, layout, address, tp_flag::kLongSubclass)) return std::nullopt;
   const bool tagged = traits.long_rep == LongRep::kLvTag;
   if (!reader.try_load(address + (tagged ? layout.PyLongObject.lv_tag.offset : layout.PyVarObject.ob_size.offset),
                        size)) {
@@ -150,10 +182,36 @@ std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, A
 
 namespace {
 
+// 2.7: a table of {hash, key, value}, wherever it lies.
+template <typename Visit>
+void any_table_item(Reader& reader, const PyTraits& traits, Addr address, Visit&& visit) {
+  const PyLayout& layout = *traits.layout;
+  Addr table = 0;
+  std::uint64_t mask = 0;
+  if (!reader.try_load(address + layout.PyDictObject.ma_table.offset, table) ||
+      !reader.try_load(address + layout.PyDictObject.ma_mask.offset, mask)) {
+    return;
+  }
+  for (std::uint64_t i = 0; i <= std::min(mask, kMaxEntriesSearched); ++i) {
+    const Addr entry = table + i * layout.PyDictEntry.size_bytes;
+    Addr key = 0;
+    Addr value = 0;
+    if (!reader.try_load(entry + layout.PyDictEntry.me_key.offset, key) ||
+        !reader.try_load(entry + layout.PyDictEntry.me_value.offset, value)) {
+      return;
+    }
+    if (key != 0 && value != 0 && visit(key, value)) return;
+  }
+}
+
 // Calls visit(key, value) for each item, until it says true.
 template <typename Visit>
 void any_item(Reader& reader, const PyTraits& traits, Addr address, Visit&& visit) {
   const auto& fields = traits.layout->PyDictObject;
+  if (fields.ma_table.present()) {
+    any_table_item(reader, traits, address, visit);
+    return;
+  }
   Addr keys_address = 0;
   Addr values = 0;
   if (!reader.try_load(address + fields.ma_keys.offset, keys_address) ||

@@ -17,7 +17,7 @@ namespace heapcore {
 std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags);
 
 // The text of the str at `address` as UTF-8, of at most max_length code points; nothing if no such str is there.
-// Lone surrogates come out as U+FFFD.
+// Lone surrogates come out as U+FFFD. 2.7's str gives its bytes as they are, and its unicode will do as well.
 std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length);
 
 // The value under a str key of the dict (or dict subclass) at `address`. Looks at the entries in order: for small

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -62,6 +63,21 @@ constexpr Named kExported[] = {
     {"PyODict_Type", "collections.OrderedDict"},
 };
 
+// What 2.7 calls otherwise.
+constexpr Named kExportedOf2[] = {
+    {"PyInt_Type", "int"},
+    {"PyLong_Type", "long"},
+    {"PyString_Type", "str"},
+    {"PyUnicode_Type", "unicode"},
+    {"PyRange_Type", "xrange"},
+    {"PyFile_Type", "file"},
+    {"PyBuffer_Type", "buffer"},
+    {"PyClass_Type", "classobj"},
+    {"PyInstance_Type", "instance"},
+    {"PyMethod_Type", "instancemethod"},
+    {"PyDictProxy_Type", "dictproxy"},
+};
+
 struct Held {
   const char* module;
   const char* key;
@@ -117,6 +133,9 @@ constexpr Held kHeldTypes[] = {
     {"_collections", "OrderedDict", "collections.OrderedDict"},
     {"_struct", "Struct", "Struct"},
     {"_thread", "LockType", "_thread.lock"},
+    {"thread", "LockType", "thread.lock"},
+    {"cStringIO", "InputType", "cStringIO.StringI"},
+    {"cStringIO", "OutputType", "cStringIO.StringO"},
     {"_socket", "SocketType", "_socket.socket"},
     {"array", "ArrayType", "array.array"},
     {"pyexpat", "XMLParserType", "pyexpat.xmlparser"},
@@ -139,6 +158,10 @@ constexpr Held kHeldValues[] = {
     {"__builtin__", "Ellipsis", "ellipsis"},
     {"__builtin__", "len", "builtin_function_or_method"},
     {"sys", "implementation", "types.SimpleNamespace"},
+    {"sys", "float_info", "sys.float_info"},
+    {"sys", "long_info", "sys.long_info"},
+    {"sys", "flags", "sys.flags"},
+    {"sys", "version_info", "sys.version_info"},
     {"_frozen_importlib", "_find_and_load", "function"},
     {"posixpath", "join", "function"},
     {"_datetime", "datetime_CAPI", "PyCapsule"},
@@ -312,9 +335,14 @@ class NameSearch {
   void by_symbols() {
     for (const Module& module : snapshot_.modules) {
       if (module.path != runtime_.module_path) continue;
-      for (const Named& known : kExported) {
-        if (const auto symbol = module.symbol(known.symbol, snapshot_.space)) name(symbol->address, known.tp_name);
-      }
+      if (runtime_.traits.str_rep == StrRep::kTwoTypes) by_symbols(module, kExportedOf2);
+      by_symbols(module, kExported);
+    }
+  }
+
+  void by_symbols(const Module& module, std::span<const Named> exported) {
+    for (const Named& known : exported) {
+      if (const auto symbol = module.symbol(known.symbol, snapshot_.space)) name(symbol->address, known.tp_name);
     }
   }
 
@@ -384,6 +412,7 @@ class NameSearch {
 
   // 2.7's exceptions have a module of their own. An alias (IOError) comes after the name itself.
   void by_builtins() {
+    name(held("__builtin__", "str"), "str");  // 2.7 calls it bytes as well
     for (const char* builtins : {"exceptions", "builtins", "__builtin__"}) {
       for (const Holder& holder : holders_) {
         if (modules_[holder.module].name != builtins) continue;

@@ -25,6 +25,8 @@ std::optional<SizeRule> size_rule_by_kind(Kind kind) {
       return SizeRule::kInt;
     case Kind::kStr:
       return SizeRule::kStr;
+    case Kind::kUnicode:
+      return SizeRule::kWideStr;
     case Kind::kList:
       return SizeRule::kList;
     case Kind::kDict:
@@ -34,10 +36,23 @@ std::optional<SizeRule> size_rule_by_kind(Kind kind) {
   }
 }
 
+bool has_sizeof(const PyTraits& traits, SizeRule rule) {
+  switch (rule) {
+    case SizeRule::kInt:  // of bool
+      return traits.number_home == NumberHome::kAllocator;
+    case SizeRule::kProduct:
+    case SizeRule::kCombinations:
+    case SizeRule::kPermutations:
+      return traits.itertools_has_sizeof;
+    default:
+      return true;
+  }
+}
+
 // "collections.deque" -> {"collections", "deque"}; a name without a dot belongs to builtins.
-void split_tp_name(const std::string& tp_name, TypeInfo& info) {
+void split_tp_name(const std::string& tp_name, const char* builtins_module, TypeInfo& info) {
   const std::size_t dot = tp_name.rfind('.');
-  info.module = dot == std::string::npos ? "builtins" : tp_name.substr(0, dot);
+  info.module = dot == std::string::npos ? builtins_module : tp_name.substr(0, dot);
   info.name = dot == std::string::npos ? tp_name : tp_name.substr(dot + 1);
 }
 
@@ -94,9 +109,10 @@ bool TypeTable::is_type(Reader& reader, Addr address, int depth) {
     return value;
   };
   const std::uint64_t basicsize = word(layout_.PyTypeObject.tp_basicsize);
-  return (word(layout_.PyTypeObject.tp_flags) & tp_flag::kReady) != 0 && basicsize >= layout_.PyObject.size_bytes &&
-         basicsize <= kMaxBasicSize && word(layout_.PyTypeObject.tp_itemsize) <= kMaxBasicSize &&
-         is_referenced(runtime_.traits, bytes);
+  const bool ready = (word(layout_.PyTypeObject.tp_flags) & tp_flag::kReady) != 0 ||
+                     (runtime_.traits.unready_types && snapshot_.module_at(address) != nullptr);
+  return ready && basicsize >= layout_.PyObject.size_bytes && basicsize <= kMaxBasicSize &&
+         word(layout_.PyTypeObject.tp_itemsize) <= kMaxBasicSize && is_referenced(runtime_.traits, bytes);
 }
 
 TypeInfo TypeTable::read(Reader& reader, Addr address) {
@@ -134,9 +150,11 @@ std::optional<std::string> TypeTable::tp_name(Reader& reader, Addr address) {
 }
 
 std::optional<std::string> TypeTable::heap_qualname(Reader& reader, Addr type) {
-  Addr qualname = 0;
-  if (!reader.try_load(type + layout_.PyHeapTypeObject.ht_qualname.offset, qualname)) return std::nullopt;
-  return decode_str(reader, runtime_.traits, qualname, kMaxNameBytes);
+  const auto& fields = layout_.PyHeapTypeObject;
+  const Field& field = fields.ht_qualname.present() ? fields.ht_qualname : fields.ht_name;  // 2.7
+  Addr name = 0;
+  if (!reader.try_load(type + field.offset, name)) return std::nullopt;
+  return decode_str(reader, runtime_.traits, name, kMaxNameBytes);
 }
 
 // A property or another descriptor may stand where a module's name is expected.
@@ -150,7 +168,7 @@ std::optional<std::string> TypeTable::heap_module(Reader& reader, Addr type) {
 void TypeTable::read_name(Reader& reader, TypeInfo& info) {
   const std::optional<std::string> text = tp_name(reader, info.address);
   if (text) {
-    split_tp_name(*text, info);
+    split_tp_name(*text, runtime_.traits.builtins_module, info);
   } else {
     info.name = fmt::format("<type at {:#x}>", info.address);
     info.named = false;
@@ -179,6 +197,7 @@ void TypeTable::identify(Reader& reader, TypeInfo& info) {
   const bool is_var = info.itemsize != 0;
   info.kind = by_flags;
   info.size_rule = size_rule_by_kind(by_flags).value_or(is_var ? SizeRule::kVar : SizeRule::kFixed);
+  if (by_flags == Kind::kBytes && runtime_.traits.str_rep == StrRep::kTwoTypes) info.size_rule = SizeRule::kByteStr;
   if (by_flags == Kind::kType && layout_.StgDictObject.size_bytes == 0 &&
       has_base(reader, info.address, "_ctypes.CType_Type")) {
     info.size_rule = SizeRule::kCtypesType;
@@ -200,7 +219,8 @@ void TypeTable::identify(Reader& reader, TypeInfo& info) {
         if (by_flags == Kind::kUnknown && only_classes) info.kind = Kind::kInstance;
       } else if (row->kind != Kind::kType) {
         info.kind = row->kind;
-        if (row->size_rule != SizeRule::kFixed || !is_var) info.size_rule = row->size_rule;
+        const bool own_rule = row->size_rule != SizeRule::kFixed && has_sizeof(runtime_.traits, row->size_rule);
+        if (own_rule || !is_var) info.size_rule = own_rule ? row->size_rule : SizeRule::kFixed;
       }
       break;
     }
@@ -216,8 +236,10 @@ Kind TypeTable::kind_by_flags(const TypeInfo& info) const {
       {tp_flag::kTupleSubclass, Kind::kTuple}, {tp_flag::kBytesSubclass, Kind::kBytes},
       {tp_flag::kDictSubclass, Kind::kDict},   {tp_flag::kBaseExcSubclass, Kind::kException},
   };
+  const bool two_types = runtime_.traits.str_rep == StrRep::kTwoTypes;
   for (const auto& [flag, kind] : kByFlag) {
-    if ((info.flags & flag) != 0) return kind;
+    if ((info.flags & flag) == 0) continue;
+    return kind == Kind::kStr && two_types ? Kind::kUnicode : kind;
   }
   return Kind::kUnknown;
 }

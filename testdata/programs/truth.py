@@ -23,8 +23,10 @@ STATIC = []  # static_ranges()
 CodeType = type((lambda: None).__code__)
 DESCRIPTOR_TYPES = (type(str.join), type(dict.__dict__["fromkeys"]), type(str.__add__), type(CodeType.co_name),
                     type(CodeType.co_consts), type(type.__dict__["__doc__"]))
-type_name = type.__dict__["__qualname__"].__get__
+type_name = type.__dict__["__qualname__" if sys.version_info >= (3, 3) else "__name__"].__get__
 type_module = type.__dict__["__module__"].__get__
+type_bases = type.__dict__["__bases__"].__get__
+type_mro = type.__dict__["__mro__"].__get__
 
 
 def name_of(cls):
@@ -67,6 +69,8 @@ def count_tracked(getsizeof=sys.getsizeof):
 
 def count_reachable(static, getsizeof=sys.getsizeof):
     counts, sizes, seen = {}, {}, {}
+    if sys.version_info < (3, 7):
+        pass_over_frames(seen)
     stack = gc.get_objects()
     while stack:
         item = stack.pop()
@@ -82,12 +86,22 @@ def count_reachable(static, getsizeof=sys.getsizeof):
             stack.extend(held_by_code(item))
         elif type(item) in DESCRIPTOR_TYPES:
             stack.append(item.__name__)
+        elif isinstance(item, type):  # a static one is not traversed at all
+            stack.extend((type_bases(item), type_mro(item)))
         if is_static(address, static):
             continue
         key = id(type(item))
         counts[key] = counts.get(key, 0) + 1
         sizes[key] = sizes.get(key, 0) + getsizeof(item)
     return counts, sizes
+
+
+def pass_over_frames(seen):
+    """To 3.6 the frames of running functions are tracked, and those of this module lead to all that measuring makes."""
+    frame = sys._getframe(1)
+    while frame.f_globals is globals():
+        seen[id(frame)] = 1
+        frame = frame.f_back
 
 
 def held_by_code(code):
@@ -125,7 +139,7 @@ def static_ranges():
 def loaded_bytes(path):
     """From the first to the last byte that an ELF file of 64 bits has loaded."""
     def number(data, offset, size):
-        return int.from_bytes(data[offset:offset + size], "little")
+        return sum(byte << 8 * i for i, byte in enumerate(bytearray(data[offset:offset + size])))
 
     with open(path, "rb") as file:
         data = file.read(4096)
@@ -162,13 +176,11 @@ def write_settled(fd, made_counts, with_reachable=True):
     `with_reachable`: counts untracked objects as well, which fills (and frees) a lot of memory.
     """
     STATIC.extend(static_ranges())  # kept: what lives while measuring must live on
-    before = after = ""
-    for _ in range(MEASUREMENTS):
-        before, after = after, measure(STATIC, made_counts, with_reachable)
-        if before == after:
-            break
-    else:
-        sys.exit("measuring disturbs what it measures")
+    before, after, left = None, "", MEASUREMENTS
+    while before != after:  # a loop that needs no iterator, which would be measured too
+        if left == 0:
+            sys.exit("measuring disturbs what it measures")
+        before, after, left = after, measure(STATIC, made_counts, with_reachable), left - 1
     os.write(fd, after.encode())
 
 
@@ -194,7 +206,10 @@ def say_blocks(write=os.write):
     write(2, b"allocated blocks: %d\n" % sys.getallocatedblocks())
 
 
-def say_and_sleep(pause, info=nothing, stream=0, stats=sys._debugmallocstats, write=os.write):
+debugmallocstats = getattr(sys, "_debugmallocstats", gc.isenabled)  # 2.7 has none
+
+
+def say_and_sleep(pause, info=nothing, stream=0, stats=debugmallocstats, write=os.write):
     """Says the rest, then "ready", then sleeps: what is said here is said last. `pause`: signal.pause."""
     info(0, stream)
     info(0, stream)

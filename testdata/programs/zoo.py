@@ -11,14 +11,15 @@ writes into DIRECTORY
 and to standard error sys._debugmallocstats(), twice; then one byte to standard output, and then it sleeps in pause().
 
 truth.py says why all this is still true of the sleeping process.
+
+This file is what CPython 2.7 and 3 have in common; what only one of them has or can parse is in zoo_py2.py and
+zoo_py3.py.
 """
 
 import array
-import asyncio
 import collections
 import datetime
 import decimal
-import enum
 import functools
 import gc
 import io
@@ -31,22 +32,21 @@ import struct
 import sys
 import time
 import types
-import typing
 import weakref
-import _thread
 
 import samples
 import truth
 
-try:
-    import contextvars
-    import dataclasses
-except ImportError:  # 3.6
-    contextvars = dataclasses = None
+if sys.version_info >= (3,):
+    import zoo_py3 as dialect
+else:
+    import zoo_py2 as dialect
 try:
     import ctypes
 except ImportError:  # a minimal installation
     ctypes = None
+
+__metaclass__ = type  # for 2.7, where a class is of the old style otherwise
 
 COUNTS = {}  # class -> how many instances of exactly this class live
 KEEP = {}    # name -> what keeps them alive
@@ -57,7 +57,7 @@ def made(cls, count):
 
 
 def keep(cls, make, count):
-    KEEP[cls.__qualname__] = [make(i) for i in range(count)]
+    KEEP[cls.__name__] = [make(i) for i in range(count)]
     made(cls, count)
 
 
@@ -95,7 +95,7 @@ class Bare:
 
 class SlotsAndDict(Slotted):
     def __init__(self, i):
-        super().__init__(i)
+        super(SlotsAndDict, self).__init__(i)
         self.extra = [i]
 
 
@@ -111,7 +111,8 @@ class IntChild(int):
     pass
 
 
-class PlainInt(int):
+class PlainInt(type(1 << 100)):
+    """In 2.7, of long."""
     __slots__ = ()
 
 
@@ -181,7 +182,7 @@ class CounterChild(collections.Counter):
 
 class ZooError(Exception):
     def __init__(self, i):
-        super().__init__("error %d" % i, i)
+        super(ZooError, self).__init__("error %d" % i, i)
         self.code = i
 
 
@@ -204,15 +205,10 @@ class Meta(type):
     pass
 
 
-class WithMeta(metaclass=Meta):
-    pass
+WithMeta = Meta("WithMeta", (object,), {})
 
 
 class WithMetaToo(WithMeta):
-    pass
-
-
-class Generic(typing.Generic[typing.TypeVar("T")]):
     pass
 
 
@@ -252,30 +248,6 @@ class Callable:
 Point = collections.namedtuple("Point", "x y z")
 
 
-if dataclasses:
-    @dataclasses.dataclass
-    class Row:
-        key: int
-        name: str
-        tags: list
-
-    @dataclasses.dataclass(**({"slots": True} if sys.version_info >= (3, 10) else {}))
-    class SlotRow:
-        key: int
-        name: str
-
-
-class Colour(enum.Enum):
-    RED = 1
-    GREEN = 2
-    BLUE = 3
-
-
-class Level(enum.IntEnum):
-    LOW = 10
-    HIGH = 20
-
-
 # ---- what lives in them ----------------------------------------------------------------------------------------------
 
 def make_user_objects(n):
@@ -289,7 +261,7 @@ def make_user_objects(n):
     keep(TypeHolder, TypeHolder, 4 * n)
     keep(IntChild, lambda i: IntChild(i << 40), 2 * n)
     keep(PlainInt, lambda i: PlainInt(i << (i % 200)), 2 * n)
-    keep(PlainFloat, lambda i: PlainFloat(i / 7), 2 * n)
+    keep(PlainFloat, lambda i: PlainFloat(i / 7.0), 2 * n)
     keep(PlainStr, lambda i: PlainStr("text %d " % i * (i % 60)), n)
     keep(PlainBytes, lambda i: PlainBytes(b"b" * (i * 37 % 5000)), n)
     keep(StrChild, lambda i: StrChild("child %d" % i), n)
@@ -312,16 +284,11 @@ def make_user_objects(n):
     keep(WithMeta, lambda i: WithMeta(), n)
     keep(WithMetaToo, lambda i: WithMetaToo(), n)
     made(Meta, 2)
-    keep(Generic, lambda i: Generic[int](), n)
     keep(Finalised, lambda i: Finalised(), n)
     keep(Target, lambda i: Target(), n)
     keep(Callable, lambda i: Callable(), n)
     keep(Point, lambda i: Point(i, -i, None), 5 * n)
-    if dataclasses:
-        keep(Row, lambda i: Row(i, "row", [i]), 3 * n)
-        keep(SlotRow, lambda i: SlotRow(i, "slot"), 3 * n)
-    made(Colour, 3)
-    made(Level, 2)
+    dialect.make_user_objects(keep, made, n)
 
 
 def raised(i):
@@ -349,33 +316,21 @@ def make_builtins(n):
         yield held
         yield x
 
-    async def coroutine(x):
-        await asyncio.sleep(x)
-
-    async def async_generator(x):
-        yield x
-
     def closure(x):
         return lambda: x
 
     generators = [generator(i) for i in range(n)]
     for g in generators[::2]:
         next(g)
-    coroutines = [coroutine(i) for i in range(n // 4)]
-    KEEP["code"] = [generators, coroutines, [async_generator(i) for i in range(n // 4)], [closure(i) for i in range(n)],
-                    [g.gi_frame for g in generators[1:n // 2:2]],
+    KEEP["code"] = [generators, [closure(i) for i in range(n)], [g.gi_frame for g in generators[1:n // 2:2]],
                     [compile("a%d + 1" % i, "zoo", "eval") for i in range(50)],
-                    [c.method for c in KEEP["Callable"]], [functools.partial(print, i) for i in range(n)],
-                    functools.lru_cache(maxsize=100)(hash), functools.lru_cache(maxsize=None)(abs), property(hash),
-                    staticmethod(hash), classmethod(hash), types.ModuleType("made_up"), len, [].append]
-    for cached in KEEP["code"][8:10]:
-        for i in range(300):
-            cached(i)
-    KEEP["numbers"] = [[i * 1000003 for i in range(50 * n)], [i / 3 for i in range(50 * n)],
+                    [c.method for c in KEEP["Callable"]], [functools.partial(repr, i) for i in range(n)],
+                    property(hash), staticmethod(hash), classmethod(hash), types.ModuleType("made_up"), len, [].append]
+    KEEP["numbers"] = [[i * 1000003 for i in range(50 * n)], [i / 3.0 for i in range(50 * n)],
                        [1 << i for i in range(4 * n)], [complex(i, 1) for i in range(n)]]
-    KEEP["strings"] = [["ascii %d" % i for i in range(10 * n)], ["latin \xe9 %d" % i for i in range(n)],
-                       ["bmp \u20ac %d" % i for i in range(n)], ["astral \U0001f40d %d" % i for i in range(n)],
-                       "x" * 300000, "\u20ac" * 5000, [sys.intern("interned_%d" % i) for i in range(n)]]
+    KEEP["strings"] = [["ascii %d" % i for i in range(10 * n)], [u"latin \xe9 %d" % i for i in range(n)],
+                       [u"bmp \u20ac %d" % i for i in range(n)], [u"astral \U0001f40d %d" % i for i in range(n)],
+                       "x" * 300000, u"\u20ac" * 5000, [dialect.intern("interned_%d" % i) for i in range(n)]]
     KEEP["bytes"] = [[b"%d" % i for i in range(5 * n)], b"y" * 200000, bytearray(1 << 20), bytearray(600), bytearray(3),
                      memoryview(bytearray(100)), memoryview(b"abc")[1:]]
     KEEP["containers"] = [tuple(range(5000)), [()] * 700, {i: i for i in range(200 * n)},
@@ -385,17 +340,15 @@ def make_builtins(n):
                           [{"k": i, "t": Plain} for i in range(5 * n)], [collections.deque(maxlen=5) for _ in range(n)],
                           collections.deque(range(10000)), collections.OrderedDict((i, i) for i in range(500)),
                           collections.defaultdict(list), collections.Counter("abracadabra"),
-                          collections.ChainMap({}, {}),
-                          types.MappingProxyType({1: 2}), types.SimpleNamespace(a=1), range(10), slice(1, 2, 3)]
-    KEEP["stdlib"] = [array.array("d", range(300)), array.array("q"), decimal.Decimal("3.14"),
-                      decimal.Decimal(7) ** 300, datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+                          range(10), slice(1, 2, 3)]
+    KEEP["stdlib"] = [array.array("d", range(300)), array.array("l"), decimal.Decimal("3.14"),
+                      decimal.Decimal(7) ** 300, datetime.datetime(2020, 1, 2),
                       datetime.timedelta(5), re.compile("a(b|c)*d"), re.compile("x").match("x"),
-                      io.BytesIO(b"z" * 3000), io.StringIO("text"), itertools.chain([1], [2]), itertools.count(5),
+                      io.BytesIO(b"z" * 3000), io.StringIO(u"text"), itertools.chain([1], [2]), itertools.count(5),
                       operator.itemgetter(1, 2), operator.attrgetter("a.b"), struct.Struct("<IQ"), iter([1, 2, 3]),
                       iter({1: 2}), reversed([1, 2]), enumerate("abc"), zip([1], [2]), map(str, [1]),
-                      filter(None, [0]), _thread.allocate_lock(), object(), asyncio.Queue]
-    if contextvars:
-        KEEP["contexts"] = [contextvars.ContextVar("var"), contextvars.copy_context()]
+                      filter(None, [0]), dialect.thread.allocate_lock(), object()]
+    KEEP["dialect"] = dialect.make_builtins(n)
     KEEP["weak"] = [[weakref.ref(t) for t in KEEP["Target"]], weakref.WeakValueDictionary(enumerate(KEEP["Target"])),
                     weakref.WeakKeyDictionary((t, 1) for t in KEEP["Target"]), weakref.proxy(KEEP["Target"][0])]
 
@@ -408,7 +361,7 @@ def make_traps(n):
     KEEP["type dicts"] = [{"a": Plain, "b": PlainInt, "c": dict} for _ in range(n)]
     # Buffers laid over the places of freed objects: what the new owner does not write still says what lay there.
     dead = [make(i << 60) for i in range(10 * n) for make in (PlainInt, PlainFloat, Slotted)]
-    dead.clear()
+    del dead[:]
     KEEP["short lists"] = [[i] for i in range(5 * n)]
     for item in KEEP["short lists"]:
         item.extend((None, None, None, None))
@@ -423,12 +376,12 @@ def make_holes(n):
         state = (state * 1103515245 + 12345) % (1 << 31)
         if state >> 16 & 7 == 0:
             kept.append(item)
-    many.clear()
+    del many[:]
     del item
     KEEP["Survivor"] = kept
     made(Survivor, len(kept))
     # Large blocks are malloc's: every other one goes, and some adjacent ones, so that bins of all kinds fill.
-    blocks = [bytes(520 + i * 61 % 9000) for i in range(10 * n)]
+    blocks = [b"\0" * (520 + i * 61 % 9000) for i in range(10 * n)]
     del blocks[::2]
     del blocks[100:150]
     KEEP["blocks"] = blocks
@@ -436,33 +389,33 @@ def make_holes(n):
 
 def fill_free_lists():
     """One of each kind freed, where the interpreter keeps freed ones for reuse."""
-    floats = [i / 9 for i in range(200)]
+    floats = [i / 9.0 for i in range(200)]
     tuples = [tuple(range(i % 21)) for i in range(2000)]
     lists = [[i] for i in range(200)]
     dicts = [{i: i} for i in range(200)]
-    contexts = [contextvars.Context() for _ in range(300)] if contextvars else []
     slices = [slice(i) for i in range(3)]
     methods = [KEEP["Callable"][0].method for _ in range(300)]
     deques = [collections.deque(range(200)) for _ in range(30)]
     generators = [(i for i in ()) for _ in range(300)]
-    del floats, tuples, lists, dicts, contexts, slices, methods, deques, generators
+    more = dialect.to_free()
+    del floats, tuples, lists, dicts, slices, methods, deques, generators, more
 
 
 def park_threads(count):
     """Threads with malloc arenas of their own, asleep."""
-    park = _thread.allocate_lock()
+    park = dialect.thread.allocate_lock()
     park.acquire()
     for number in range(count):
-        started = _thread.allocate_lock()
+        started = dialect.thread.allocate_lock()
         started.acquire()
-        _thread.start_new_thread(thread_body, (number, started, park))
+        dialect.thread.start_new_thread(thread_body, (number, started, park))
         started.acquire()
     time.sleep(0.1)  # from release() to acquire() a thread allocates nothing; let it reach its sleep all the same
     KEEP["park"] = park
 
 
 def thread_body(number, started, park):
-    held = [bytes(600 + 97 * i % 4000) for i in range(300 * (number + 1))]
+    held = [b"\0" * (600 + 97 * i % 4000) for i in range(300 * (number + 1))]
     del held[::3]
     started.release()
     park.acquire()

@@ -16,6 +16,7 @@ import resource
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import xml.etree.ElementTree
 
 import elf
 
-SUPPORTED_PYTHONS = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")  # grows as heapcore learns more versions
+SUPPORTED_PYTHONS = ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")  # grows as heapcore learns more versions
 SUPPORTED_FREE_THREADED = ("3.13", "3.14", "3.15")
 KERNEL_FILTERS = (0x33, 0x23, 0x7F)
 
@@ -100,7 +101,7 @@ def identify(path):
     code = ("import os, sys; print(os.path.realpath('/proc/self/exe')); print(' '.join(map(str, sys.version_info[:3])));"
             "print('free-threading' in sys.version); print(hasattr(sys, 'gettotalrefcount'))")
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-        run = subprocess.run([path, "-ISc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+        run = subprocess.run([path, "-ESc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
                              text=True, timeout=20)
         executable, version, free_threaded, debug = run.stdout.splitlines()
         if "python" not in os.path.basename(executable):
@@ -187,6 +188,19 @@ class Target:
         with open("/proc/%d/maps" % self.pid) as file:
             ranges = [[int(x, 16) for x in line.split(None, 1)[0].split("-")] for line in file]
         return sum(end - start for start, end in ranges if start < 1 << 63)
+
+    def libraries(self):
+        """Where each ELF file begins in its memory: pairs of start and path."""
+        with open("/proc/%d/maps" % self.pid) as file:
+            lines = [line.split(None, 5) for line in file]
+        return [(int(f[0].split("-")[0], 16), f[5].strip()) for f in lines if len(f) > 5 and int(f[2], 16) == 0]
+
+    def words(self, address, letters):
+        """Little-endian numbers of its memory, as `struct` names their widths."""
+        form = struct.Struct("<" + letters)
+        with open("/proc/%d/mem" % self.pid, "rb") as file:
+            file.seek(address)
+            return form.unpack(file.read(form.size))
 
     def gcore(self):
         prefix = os.path.join(self.directory, "gcore")
@@ -420,6 +434,55 @@ def parse_debugmallocstats(text):
             "bytes_free": total("^# bytes in available blocks"),
             "bytes_overhead": sum(total("^# bytes lost to " + what)
                                   for what in ("pool headers", "quantization", "arena alignment"))}
+
+
+def pymalloc_truth(target):
+    """What sys._debugmallocstats() says of a target's obmalloc, by parse_debugmallocstats. Where it has no such function
+    (2.7), what the allocator's own variables say, if their symbols are there; else None."""
+    text = target.stderr()
+    if "Small block threshold" in text or "allocated blocks" in text:
+        return parse_debugmallocstats(text)
+    for start, path in target.libraries():
+        if "python" not in os.path.basename(path):
+            continue
+        with elf.Elf(path) as file:
+            base = 0 if file.header.type == elf.ET_EXEC else start
+            symbols = {s.name: base + s.value for s in file.symbols(elf.SHT_SYMTAB) if s.name in ("arenas", "maxarenas")}
+        if len(symbols) == 2:
+            return obmalloc_2_7(target, symbols["arenas"], symbols["maxarenas"])
+    skipped("pymalloc's counts", "this interpreter has neither sys._debugmallocstats() nor symbols")
+    return None
+
+
+def obmalloc_2_7(target, arenas, maxarenas):
+    """The counts of parse_debugmallocstats from CPython 2.7's variables (Objects/obmalloc.c)."""
+    arena_bytes, pool_bytes, header_bytes = 256 << 10, 4 << 10, 48
+    table, count = target.words(arenas, "Q")[0], target.words(maxarenas, "I")[0]
+    classes, free_pools, overhead = {}, 0, 0
+    number_of_arenas = 0
+    for i in range(count):
+        address, carved_end, arena_free, total = target.words(table + 48 * i, "QQII")
+        if address == 0:
+            continue
+        number_of_arenas += 1
+        first = -(-address // pool_bytes) * pool_bytes
+        used = 0
+        overhead += arena_bytes - total * pool_bytes
+        for pool in range(first, carved_end, pool_bytes):
+            blocks, largest_offset = target.words(pool, "I40xI")
+            if blocks == 0:
+                continue
+            used += 1
+            size = pool_bytes - largest_offset
+            capacity = (pool_bytes - header_bytes) // size
+            old = classes.get(size, (0, 0, 0))
+            classes[size] = (old[0] + 1, old[1] + blocks, old[2] + capacity - blocks)
+            overhead += pool_bytes - capacity * size
+        assert total - used == arena_free
+        free_pools += arena_free
+    return {"classes": classes, "arenas": number_of_arenas, "arena_bytes": arena_bytes, "free_pools": free_pools,
+            "pool_bytes": pool_bytes, "bytes_in_use": sum(size * c[1] for size, c in classes.items()),
+            "bytes_free": sum(size * c[2] for size, c in classes.items()), "bytes_overhead": overhead}
 
 
 MIN_LARGE_BYTES = 1024  # glibc's MIN_LARGE_SIZE on 64 bits

@@ -17,6 +17,9 @@ import test_zoo
 NAMELESS = {("builtins", "managedbuffer"), ("builtins", "hamt"), ("builtins", "hamt_bitmap_node"),
             ("builtins", "hamt_array_node"), ("builtins", "stderrprinter"), ("", "Token.MISSING"),
             ("Token", "MISSING"), ("functools", "_lru_list_elem"), ("_thread", "_localdummy"), ("_sre", "SRE_Match"),
+            ("__builtin__", "iterator"), ("__builtin__", "listiterator"), ("__builtin__", "listreverseiterator"),
+            ("__builtin__", "tupleiterator"), ("__builtin__", "rangeiterator"),
+            ("__builtin__", "dictionary-keyiterator"), ("imp", "NullImporter"),
             ("_asyncio", "FutureIter"), ("builtins", "TaskStepMethWrapper"), ("builtins", "TaskWakeupMethWrapper"),
             ("builtins", "_RunningLoopHolder"), ("builtins", "asyncgen_hooks")}
 # Types that are known only under the name that a module of the library gives them.

@@ -23,7 +23,7 @@ class Resumed(harness.TargetTest, unittest.TestCase):
     def setUp(self):
         if not harness.interpreters():
             self.skipTest("no supported interpreter")
-        self.target = self.start([harness.interpreters()[0].path, "-ISc", PROGRAM])
+        self.target = self.start([harness.interpreters()[0].path, "-ESc", PROGRAM])
         os.read(self.target.process.stdout.fileno(), 1)
         os.set_blocking(self.target.process.stdout.fileno(), False)
 

@@ -147,12 +147,12 @@ TEST(Runtime, OtherVariablesThatPointToInterpretersAreNotTheList) {
 TEST(Runtime, AVersionItCannotReadIsRefusedAloud) {
   FakePython python;
   const Addr version = python.data(8);
-  python.put(version, 0x02071200);
+  python.put(version, 0x03050af0);
   python.symbol("Py_Version", version);
   Findings findings;
   const PythonState state = find(python, findings);
   EXPECT_FALSE(state.runtime);
-  EXPECT_TRUE(state.version.starts_with("2.7.18")) << state.version;
+  EXPECT_TRUE(state.version.starts_with("3.5.10")) << state.version;
   EXPECT_EQ(findings.count("python-version-unsupported"), 1U);
 }
 
