@@ -348,6 +348,7 @@ class Finder {
         return;
       }
       runtime.interpreters.push_back(*interpreter);
+      if (runtime.traits.gc_home == GcHome::kStatic) runtime.interpreters.back().gc_collecting = is_collecting(module);
       if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
     }
     if (runtime.interpreters.empty()) {
@@ -389,6 +390,19 @@ class Finder {
     }
     return traits.gc_home != GcHome::kInterpreter || traits.gc_head == GcHead::kNone ||
            verify_gc_heads(address + layout.PyInterpreterState.gc_generations.offset, layout);
+  }
+
+  // Where the collector's variables are static, PyGC_Collect first looks whether it is running already.
+  bool is_collecting(const Module& module) {
+    constexpr std::uint32_t kMaxInstructions = 8;
+    const auto function = symbol(module, "PyGC_Collect");
+    if (!function) return false;
+    for (const CodeRef& reference : code_references(reader_, *function, kMaxInstructions)) {
+      const bool read = reference.kind == CodeRefKind::kLoad || reference.kind == CodeRefKind::kCompare;
+      std::int32_t collecting = 0;
+      if (read && reference.width_bytes == 4) return reader_.try_load(reference.target, collecting) && collecting == 1;
+    }
+    return false;
   }
 
   std::optional<Interpreter> read_interpreter(Addr address, const PyRuntime& runtime) {
