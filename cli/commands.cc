@@ -7,10 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/process.h"
+#include "analysis/sight.h"
 #include "analysis/stock.h"
 #include "malloc_commands.h"
 #include "pyobj/mimalloc.h"
 #include "report/answers.h"
+#include "report/show_answers.h"
 #include "terminal.h"
 
 namespace heapcore {
@@ -29,9 +31,10 @@ class Command {
   Answer run() {
     if (options_.command == "types") return types();
     if (options_.command == "malloc") return answer_malloc(options_, process_, timings_, style_);
-    if (options_.command == "verify") return answer_verify(process_, progress_, timings_, style_);
+    if (options_.command == "verify") return answer_verify(options_, process_, progress_, timings_, style_);
     if (options_.command == "pymalloc") return pymalloc();
     if (options_.command == "ledger") return ledger();
+    if (options_.command == "show") return show();
     return report();
   }
 
@@ -66,6 +69,17 @@ class Command {
   Answer ledger() {
     const Stock stock = take_stock(process_, progress_, timings_);
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
+  }
+
+  Answer show() {
+    std::vector<Sight> sights;
+    timings_.time("decode", [&] {
+      Observer observer(process_, {options_.values, options_.limit.value_or(ValueOptions().limit)});
+      for (const std::string& address : options_.addresses) {
+        sights.push_back(observer.look(parse_object_address(address).value_or(0)));
+      }
+    });
+    return {show_json(process_, sights), show_text(process_, sights, style_)};
   }
 
   Answer report() {
@@ -116,7 +130,10 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
-  if (options.command == "types" || options.command == "pymalloc") target.malloc_layout = LayoutSource::kTables;
+  if (options.command == "types" || options.command == "pymalloc" || options.command == "show")
+    target.malloc_layout = LayoutSource::kTables;
+  // Verifying compares with the DWARF of the exact build, where it is at hand.
+  if (options.command == "verify") target.python_layout = PyLayoutSource::kDebugFileFirst;
   Result<Process> process = open_target(target, progress, timings);
   if (!process) return refuse(process.error(), progress);
   if (!options.chunks.empty()) {

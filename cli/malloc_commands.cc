@@ -8,6 +8,7 @@
 #include "analysis/verify.h"
 #include "glibc_heap/census.h"
 #include "glibc_heap/chunks.h"
+#include "report/layout_answers.h"
 #include "report/malloc_answers.h"
 
 namespace heapcore {
@@ -146,10 +147,17 @@ Result<ExitStatus> stream_chunks(const Options& options, Process& process, Timin
   return process.findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;
 }
 
-Answer answer_verify(Process& process, Progress& progress, Timings& timings, const TextStyle& style) {
+Answer answer_verify(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style) {
   const Verification verification = verify_process(process, progress, timings);
   process.findings.sort();
-  return {verify_json(verification, process), verify_text(verification, process, style)};
+  Answer answer = {verify_json(verification, process), verify_text(verification, process, style)};
+  if (options.layouts) {
+    const std::vector<LayoutRow> rows = layout_rows(process);
+    answer.json["layouts"] = layouts_json(rows);
+    answer.text += layouts_text(rows, style);
+  }
+  return answer;
 }
 
 }  // namespace heapcore

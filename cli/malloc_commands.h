@@ -13,6 +13,7 @@ Answer answer_malloc(const Options& options, Process& process, Timings& timings,
 // `malloc --chunks ARENA`: writes rows while it walks, so that memory does not grow with their number.
 Result<ExitStatus> stream_chunks(const Options& options, Process& process, Timings& timings);
 
-Answer answer_verify(Process& process, Progress& progress, Timings& timings, const TextStyle& style);
+Answer answer_verify(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style);
 
 }  // namespace heapcore

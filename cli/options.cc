@@ -31,6 +31,7 @@ constexpr CommandName kCommands[] = {
     {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
+    {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
 };
 
@@ -153,6 +154,11 @@ void add_options(CLI::App& command, Options& options) {
     command.add_flag("--sizes", options.sizes, "the chunks in use, by size");
     command.add_option("--chunks", options.chunks, "every chunk of one arena: its address, or main");
   }
+  if (name == "show")
+    command.add_option("ADDR", options.addresses, "an address: 0x7f3a10, or decimal as id() gives it");
+  if (name == "verify") {
+    command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
+  }
   if (name == "report") {
     command.add_option("-o,--output", options.output, "write the report to FILE: .txt, or .json for JSON");
   }
@@ -192,6 +198,14 @@ std::optional<Addr> parse_address(const std::string& text) {
   Addr value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
   if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<Addr> parse_object_address(const std::string& text) {
+  if (text.starts_with("0x") || text.starts_with("0X")) return parse_address(text);
+  Addr value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
 
@@ -246,7 +260,8 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   // With --pid the first word that is no option is an address.
-  if (options.command == "malloc" && options.target.pid != 0 && !options.target.core.empty()) {
+  const bool takes_addresses = options.command == "malloc" || options.command == "show";
+  if (takes_addresses && options.target.pid != 0 && !options.target.core.empty()) {
     options.addresses.insert(options.addresses.begin(), std::move(options.target.core));
     options.target.core.clear();
   }
@@ -255,8 +270,15 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   for (const std::string& address : options.addresses) {
-    if (parse_address(address)) continue;
-    early = usage(fmt::format("\"{}\" is no address", address), "an address is a hexadecimal number, such as 0x7f3a10");
+    if (options.command == "show" ? parse_object_address(address) : parse_address(address)) continue;
+    early = usage(fmt::format("\"{}\" is no address", address),
+                  options.command == "show"
+                      ? "an address is hexadecimal with 0x, such as 0x7f3a10, or decimal, as id() prints it"
+                      : "an address is a hexadecimal number, such as 0x7f3a10");
+    return std::nullopt;
+  }
+  if (options.command == "show" && options.addresses.empty()) {
+    early = usage("show: no address", "name one or more after the target, such as 0x7f3a10");
     return std::nullopt;
   }
   if (!options.chunks.empty() && options.chunks != "main" && !parse_address(options.chunks)) {

@@ -19,7 +19,7 @@ struct Options {
   TargetName target;
   std::string output;  // -o of report; empty: standard output
   bool json = false;
-  bool values = false;  // string contents may be shown; no command of this version shows any
+  bool values = false;  // contents of strings and bytes may be shown
   bool tracked = false;
   bool timings = false;
   bool progress = true;
@@ -30,8 +30,9 @@ struct Options {
   SortBy sort = SortBy::kBytes;
   bool bins = false;                   // malloc: the bins of every arena
   bool sizes = false;                  // malloc: sizes of the chunks in use
+  bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
-  std::vector<std::string> addresses;  // malloc: what are these?
+  std::vector<std::string> addresses;  // malloc, show: what are these?
 };
 
 // What is to be done instead of running a command: text for standard output (--help, --version) or standard error.
@@ -42,6 +43,8 @@ struct EarlyExit {
 
 // A hexadecimal number, with or without 0x.
 std::optional<Addr> parse_address(const std::string& text);
+// For `show`: hexadecimal with 0x, or decimal, as Python's id() prints it.
+std::optional<Addr> parse_object_address(const std::string& text);
 
 // Parses argv. Either options or an early exit is filled.
 std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& early);

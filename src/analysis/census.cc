@@ -143,8 +143,8 @@ class CensusTaker {
     for (const NumberBlockList& list : runtime_.number_blocks) add_number_blocks(list);
     // Where mimalloc has all objects, malloc's chunks hold none.
     const bool in_mimalloc = runtime_.traits.obmalloc_home == ObmallocHome::kNowhere;
-    const Heap* heap = in_mimalloc ? nullptr : process_.heap();
-    if (in_mimalloc) read_mimalloc();
+    const Heap* heap = process_.heap();
+    if (runtime_.mimalloc) read_mimalloc();
     std::uint64_t total = arenas_.size() * runtime_.traits.arena_bytes;
     for (const MiPage& page : mi_pages_) total += page.span_bytes;
     if (heap != nullptr) {
@@ -155,9 +155,13 @@ class CensusTaker {
     if (heap != nullptr) {
       // A region cannot be split, its chunks being found one after the other; so these go first.
       for (const Region& region : heap->regions) {
-        tasks.run([this, heap, &region] { sweep_region(*heap, region, tallies_.local()); });
+        tasks.run([this, heap, &region, in_mimalloc] {
+          in_mimalloc ? pass_region(*heap, region, tallies_.local()) : sweep_region(*heap, region, tallies_.local());
+        });
       }
-      tasks.run([this, heap] { sweep_mmapped(*heap, tallies_.local()); });
+      tasks.run([this, heap, in_mimalloc] {
+        in_mimalloc ? pass_mmapped(*heap, tallies_.local()) : sweep_mmapped(*heap, tallies_.local());
+      });
     }
     tasks.run([this] {
       tbb::parallel_for(std::size_t{0}, arenas_.size(),
@@ -240,8 +244,10 @@ class CensusTaker {
   void sweep_mi_page(const MiPage& page, Tally& tally) {
     Reader& reader = tally.objects.reader();
     read_free_blocks(reader, page, mi_delayed_, tally.mi_free, tally.findings);
-    const bool may_hold_objects = page.heap != MiHeap::kMem;
-    const std::uint32_t header_bytes = page.header_bytes();
+    // With the GIL mimalloc has one heap for all.
+    const bool by_heap = runtime_.traits.gc_head == GcHead::kNone;
+    const bool may_hold_objects = !by_heap || page.heap != MiHeap::kMem;
+    tally.objects.start_pool();
     std::uint64_t missing = 0;
     for (std::uint32_t i = 0; i < page.capacity; ++i) {
       if (tally.mi_free.test(i)) continue;
@@ -252,7 +258,10 @@ class CensusTaker {
       if (may_hold_objects) {
         bytes = reader.span(address, page.block_bytes);
         if (bytes.empty()) bytes = read_part(reader, address, page.block_bytes, tally.copied);
-        is_object = tally.objects.recognise_in_page(address, bytes, header_bytes, object);
+        is_object = by_heap ? tally.objects.recognise_in_page(address, bytes, page.header_bytes(), object)
+                            : tally.objects.recognise(address, bytes, object);
+        if (is_object && !by_heap && object.tracked)
+          tally.rings.add(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
         missing += bytes.empty() ? 1 : 0;
       }
       note_block(is_object ? &object : nullptr, address, bytes, page.block_bytes, tally.pools, tally);
@@ -331,6 +340,20 @@ class CensusTaker {
       }
     });
     progress_.advance(done);
+  }
+
+  // Notes the chunks in use of a region that holds no objects.
+  void pass_region(const Heap& heap, const Region& region, Tally& tally) {
+    Reader walker(process_.snapshot.space);
+    for_each_chunk(heap, walker, region, tally.findings, [&](const Chunk& chunk) {
+      if (chunk.in_use()) note_block(nullptr, chunk.user_address(), {}, chunk.size_bytes, tally.chunks, tally);
+    });
+    progress_.advance(region.range.size_bytes());
+  }
+
+  void pass_mmapped(const Heap& heap, Tally& tally) {
+    for (const MmappedChunk& chunk : heap.mmapped)
+      note_block(nullptr, chunk.address + kChunkHeaderBytes, {}, chunk.mapping.size_bytes(), tally.mmapped, tally);
   }
 
   void sweep_mmapped(const Heap& heap, Tally& tally) {
@@ -420,6 +443,9 @@ class CensusTaker {
       const Addr pool = align_down(address, runtime_.traits.pool_bytes);
       return !std::binary_search(damaged_pools_.begin(), damaged_pools_.end(), pool);
     }
+    const auto page = std::upper_bound(mi_pages_.begin(), mi_pages_.end(), address,
+                                       [](Addr a, const MiPage& entry) { return a < entry.first_block; });
+    if (page != mi_pages_.begin() && address - (page - 1)->first_block < (page - 1)->span_bytes) return true;
     const Heap* heap = process_.heap();
     if (heap == nullptr) return false;
     if (heap->region_at(address) != nullptr) return true;
@@ -431,7 +457,7 @@ class CensusTaker {
   // Without obmalloc all objects are malloc's (PYTHONMALLOC=malloc), and then the sweep of malloc's chunks met all that
   // are tracked. If it did not, obmalloc is in use after all.
   void report_missed_obmalloc(const Census& census) {
-    if (runtime_.arenas || census.rings_whole) return;
+    if (runtime_.arenas || runtime_.mimalloc || census.rings_whole) return;
     findings_.add(
         {"obmalloc-missed", Room::kAnalysis, 0,
          "CPython's small-object allocator was not found, yet not all objects are malloc's: those in its pools that "

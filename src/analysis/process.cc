@@ -35,7 +35,7 @@ Result<Process> open_target(const TargetName& target, Progress& progress, Timing
   process.snapshot = std::move(*snapshot);
   process.findings.merge(process.snapshot.findings);
   timings.time("locate", [&] {
-    process.python = find_python(process.snapshot, process.findings);
+    process.python = find_python(process.snapshot, process.findings, target.python_layout);
     process.malloc = find_heap(process.snapshot, process.findings, target.malloc_layout);
     if (Heap* heap = process.heap()) find_mmapped(process.snapshot, arena_ranges(process), *heap, process.findings);
   });

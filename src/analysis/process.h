@@ -31,6 +31,7 @@ struct TargetName {
   std::int32_t pid = 0;
   OpenOptions files;
   LayoutSource malloc_layout = LayoutSource::kDebugFileFirst;
+  PyLayoutSource python_layout = PyLayoutSource::kTablesFirst;
 };
 
 // The passes "open" and "locate".

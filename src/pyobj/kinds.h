@@ -69,6 +69,7 @@ enum class Kind : std::uint8_t {
   kLruCache,
   kNdarray,
   kArray,
+  kDateTime,
   kClassicClass,
   kClassicInstance,
   kOther,  // known, but with nothing to show beyond its fields
@@ -124,6 +125,9 @@ struct KindRow {
   StructId struct_id = StructId::kPyObject;  // which instances begin with
   SizeRule size_rule = SizeRule::kFixed;
 };
+
+// As answers call it: "int", "ordered dict", "unknown".
+const char* kind_name(Kind kind);
 
 // Null for a name that is not known.
 const KindRow* kind_row(std::string_view tp_name);

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -17,14 +19,6 @@ constexpr std::uint64_t kMaxSlices = kSegmentAlign / kSliceBytes;
 constexpr std::uint32_t kHugeBlock = std::uint32_t{1} << 31;  // MI_HUGE_BLOCK_SIZE: the block is all of its page
 constexpr std::uint64_t kMaxThreads = 1 << 20;
 constexpr std::uint64_t kMaxDelayedFrees = 1 << 24;
-
-template <typename T>
-T field_of(std::span<const std::byte> bytes, std::uint64_t base, const Field& field) {
-  T value{};
-  if (base + field.offset + sizeof(T) <= bytes.size())
-    std::memcpy(&value, bytes.data() + base + field.offset, sizeof(T));
-  return value;
-}
 
 // The heaps of every thread state that has been bound to its thread.
 std::vector<Addr> thread_heaps(Reader& reader, const PyRuntime& runtime) {
@@ -85,6 +79,39 @@ class SegmentSearch {
   // Every place where a segment can begin is looked at, so that those of threads that are gone are found too.
   std::vector<Addr> segments(std::uint64_t process_cookie) {
     std::vector<Addr> found;
+    for_each_place([&](Addr at) {
+      const std::uint64_t bytes = segment_bytes(at, process_cookie);
+      if (bytes != 0) found.push_back(at);
+      return bytes;
+    });
+    return found;
+  }
+
+  // The process's number by what may be segments' headers alone; `judge` says whether one is sound in itself.
+  std::optional<std::uint64_t> cookie_by_structure(const std::function<bool(Addr)>& judge) {
+    std::map<std::uint64_t, std::uint64_t> votes;
+    for_each_place([&](Addr at) {
+      std::uint64_t cookie = 0;
+      if (!reader_.try_load(at + layout_.mi_segment_s.cookie.offset, cookie)) return std::uint64_t{0};
+      const std::uint64_t bytes = segment_bytes(at, cookie ^ at);
+      if (bytes == 0 || !judge(at)) return std::uint64_t{0};
+      ++votes[cookie ^ at];
+      return bytes;
+    });
+    return most_voted(votes);
+  }
+
+ private:
+  static std::optional<std::uint64_t> most_voted(const std::map<std::uint64_t, std::uint64_t>& votes) {
+    const auto most =
+        std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (most == votes.end()) return std::nullopt;
+    return most->first;
+  }
+
+  // Calls visit(address) where a segment may begin; it returns the bytes of the segment there, 0 if there is none.
+  template <typename Visit>
+  void for_each_place(Visit&& visit) {
     Addr end_of_last = 0;  // what lies inside a huge segment is no segment
     for (const Mapping& mapping : snapshot_.mappings) {
       if (mapping.is_file() || !mapping.writable) continue;
@@ -97,16 +124,12 @@ class SegmentSearch {
           at = align_down(present, kSegmentAlign);
           continue;
         }
-        const std::uint64_t bytes = segment_bytes(at, process_cookie);
-        if (bytes != 0) found.push_back(at);
-        end_of_last = std::max(end_of_last, at + bytes);
+        end_of_last = std::max(end_of_last, at + visit(at));
         at = align_up(std::max(at + 1, end_of_last), kSegmentAlign);
       }
     }
-    return found;
   }
 
- private:
   // 0 if no segment in use is there.
   std::uint64_t segment_bytes(Addr address, std::uint64_t process_cookie) {
     const auto& fields = layout_.mi_segment_s;
@@ -135,8 +158,8 @@ class SegmentReader {
 
   void run() {
     const auto& fields = layout_.mi_segment_s;
-    const auto info_slices = field_of<std::uint64_t>(header_, 0, fields.segment_info_slices);
-    const auto entries = field_of<std::uint64_t>(header_, 0, fields.slice_entries);
+    const std::uint64_t info_slices = number(0, fields.segment_info_slices);
+    const std::uint64_t entries = number(0, fields.slice_entries);
     const std::uint64_t slices = segment_.bytes / kSliceBytes;
     if (info_slices == 0 || info_slices > entries || entries > std::min(slices, kMaxSlices)) {
       findings_.add({"mimalloc-segment-damaged", Room::kPyobj, segment_.address,
@@ -147,7 +170,7 @@ class SegmentReader {
     segment_.info_bytes = info_slices * kSliceBytes;
     for (std::uint64_t index = info_slices; index < entries;) {
       const std::uint64_t base = fields.slices.offset + index * layout_.mi_page_s.size_bytes;
-      const auto count = field_of<std::uint32_t>(header_, base, layout_.mi_page_s.slice_count);
+      const std::uint64_t count = number(base, layout_.mi_page_s.slice_count);
       if (count == 0 || count > slices - index) {
         findings_.add({"mimalloc-slice-damaged", Room::kPyobj, segment_.address + base,
                        fmt::format("slice {} of the mimalloc segment at {:#x} does not add up; what lies behind it in "
@@ -156,7 +179,7 @@ class SegmentReader {
         segment_.lost_bytes += (slices - index) * kSliceBytes;
         return;
       }
-      if (field_of<std::uint32_t>(header_, base, layout_.mi_page_s.xblock_size) != 0) add_page(index, base, count);
+      if (number(base, layout_.mi_page_s.block_size) != 0) add_page(index, base, count);
       index += count;
     }
   }
@@ -167,25 +190,27 @@ class SegmentReader {
     MiPage page;
     page.address = segment_.address + base;
     page.span_bytes = slice_count * kSliceBytes;
-    const auto xblock_size = field_of<std::uint32_t>(header_, base, fields.xblock_size);
-    // Small blocks begin a little behind the page's start, so that those of several pages do not share cache lines.
-    const std::uint64_t offset = xblock_size <= 64    ? 3 * std::uint64_t{xblock_size}
-                                 : xblock_size <= 512 ? xblock_size
-                                                      : 0;
-    page.first_block = segment_.address + index * kSliceBytes + offset;
-    page.block_bytes = xblock_size < kHugeBlock ? xblock_size : page.span_bytes;
-    page.capacity = field_of<std::uint16_t>(header_, base, fields.capacity);
-    page.reserved = field_of<std::uint16_t>(header_, base, fields.reserved);
-    page.used = field_of<std::uint32_t>(header_, base, fields.used);
-    // In the byte of the tag: is_committed, is_zero_init, use_qsbr, then four bits of it.
-    const unsigned tag = field_of<std::uint8_t>(header_, base, fields.tag) >> 3 & 0xf;
-    page.heap = tag < static_cast<unsigned>(MiHeap::kOther) ? static_cast<MiHeap>(tag) : MiHeap::kOther;
-    page.free = field_of<Addr>(header_, base, fields.free);
-    page.local_free = field_of<Addr>(header_, base, fields.local_free);
-    page.thread_free = align_down(field_of<Addr>(header_, base, fields.xthread_free), 4);
-    page.owner = field_of<Addr>(header_, base, fields.xheap);
+    const Addr start = segment_.address + index * kSliceBytes;
+    page.block_bytes = number(base, fields.block_size);
+    if (fields.page_start.present()) {
+      page.first_block = number(base, fields.page_start);
+    } else {
+      page.first_block = start + start_offset(page.block_bytes);
+      if (page.block_bytes >= kHugeBlock) page.block_bytes = page.span_bytes;
+    }
+    page.capacity = static_cast<std::uint32_t>(number(base, fields.capacity));
+    page.reserved = static_cast<std::uint32_t>(number(base, fields.reserved));
+    page.used = static_cast<std::uint32_t>(number(base, fields.used));
+    const std::uint64_t tag = heap_tag(base);
+    page.heap = tag < static_cast<std::uint64_t>(MiHeap::kOther) ? static_cast<MiHeap>(tag) : MiHeap::kOther;
+    page.free = number(base, fields.free);
+    page.local_free = number(base, fields.local_free);
+    page.thread_free = align_down(number(base, fields.xthread_free), 4);
+    page.owner = number(base, fields.xheap);
+    const std::uint64_t offset = page.first_block - start;
     const bool sound = page.block_bytes >= 8 && page.block_bytes % 8 == 0 && page.capacity <= page.reserved &&
-                       page.used <= page.capacity && page.reserved <= (page.span_bytes - offset) / page.block_bytes;
+                       page.used <= page.capacity && offset < page.span_bytes &&
+                       page.reserved <= (page.span_bytes - offset) / page.block_bytes;
     if (sound) {
       segment_.pages.push_back(page);
       return;
@@ -193,6 +218,24 @@ class SegmentReader {
     findings_.add({"mimalloc-page-damaged", Room::kPyobj, page.address,
                    fmt::format("a page of mimalloc does not add up; its {} bytes are left out", page.span_bytes)});
     segment_.lost_bytes += page.span_bytes;
+  }
+
+  std::uint64_t number(std::uint64_t base, const Field& field) const {
+    std::uint64_t value = 0;
+    const std::uint64_t width = std::min<std::uint64_t>(field.width_bytes, sizeof value);
+    if (base + field.offset + width <= header_.size()) std::memcpy(&value, header_.data() + base + field.offset, width);
+    return value;
+  }
+
+  // To 2.1.2 it shares a byte: is_committed, is_zero_init, use_qsbr, then four bits of it.
+  std::uint64_t heap_tag(std::uint64_t base) const {
+    const auto& fields = layout_.mi_page_s;
+    return fields.heap_tag.present() ? number(base, fields.heap_tag) : number(base, fields.tag) >> 3 & 0xf;
+  }
+
+  // Small blocks begin a little behind the page's start, so that those of several pages do not share cache lines.
+  static std::uint64_t start_offset(std::uint64_t block_bytes) {
+    return block_bytes <= 64 ? 3 * block_bytes : block_bytes <= 512 ? block_bytes : 0;
   }
 
   std::span<const std::byte> header_;
@@ -240,38 +283,71 @@ class FreeListReader {
 
 }  // namespace
 
+namespace {
+
+MiSegment read_segment(Reader& reader, const PyLayout& layout, Addr address, Findings& findings) {
+  MiSegment segment;
+  segment.address = address;
+  std::uint64_t slices = 0;
+  reader.try_load(address + layout.mi_segment_s.segment_slices.offset, slices);
+  segment.bytes = slices * kSliceBytes;
+  std::vector<std::byte> header(layout.mi_segment_s.size_bytes);
+  if (!reader.read(address, header)) {
+    findings.add({"mimalloc-segment-missing", Room::kPyobj, address,
+                  "the header of a mimalloc segment is not wholly in the snapshot; its pages are left out"});
+    segment.lost_bytes = segment.bytes;
+  } else {
+    SegmentReader(header, layout, segment, findings).run();
+  }
+  return segment;
+}
+
+// Do all slices lead from one to the next, and all pages' free lists agree with what the pages say is in use?
+bool is_sound_segment(Reader& reader, const PyLayout& layout, Addr address) {
+  Findings findings;
+  MiFreeBlocks free;
+  const MiSegment segment = read_segment(reader, layout, address, findings);
+  for (const MiPage& page : segment.pages) read_free_blocks(reader, page, {}, free, findings);
+  return !segment.pages.empty() && !findings.incomplete();
+}
+
+}  // namespace
+
 void find_mimalloc(const Snapshot& snapshot, PyRuntime& runtime) {
+  const PyLayout& layout = *runtime.traits.layout;
+  if (layout.mi_segment_s.size_bytes == 0 || layout.mi_page_s.size_bytes == 0) return;
   Reader reader(snapshot.space);
   MimallocPlace place;
   place.heaps = thread_heaps(reader, runtime);
-  SegmentSearch search(snapshot, *runtime.traits.layout);
-  const std::optional<std::uint64_t> cookie = search.process_cookie(place.heaps);
+  place.located_by = "thread states";
+  SegmentSearch search(snapshot, layout);
+  std::optional<std::uint64_t> cookie = search.process_cookie(place.heaps);
+  // With the GIL the heaps are in no thread state, but each page knows its own.
+  const bool by_structure = runtime.traits.obmalloc_home != ObmallocHome::kNowhere;
+  if (by_structure) {
+    place.located_by = "structure";
+    cookie = search.cookie_by_structure([&](Addr at) { return is_sound_segment(reader, layout, at); });
+  }
   if (!cookie) return;
   place.segments = search.segments(*cookie);
-  place.located_by = "thread states";
-  if (!place.segments.empty()) runtime.mimalloc = std::move(place);
+  if (place.segments.empty()) return;
+  runtime.mimalloc = std::move(place);
+  if (!by_structure) return;
+  std::set<Addr> heaps;
+  Findings reported_elsewhere;
+  for (const MiSegment& segment : read_mi_segments(reader, runtime, reported_elsewhere)) {
+    for (const MiPage& page : segment.pages) heaps.insert(page.owner);
+  }
+  heaps.erase(0);
+  runtime.mimalloc->heaps.assign(heaps.begin(), heaps.end());
 }
 
 std::vector<MiSegment> read_mi_segments(Reader& reader, const PyRuntime& runtime, Findings& findings) {
   std::vector<MiSegment> segments;
   if (!runtime.mimalloc) return segments;
   const PyLayout& layout = *runtime.traits.layout;
-  for (const Addr address : runtime.mimalloc->segments) {
-    MiSegment segment;
-    segment.address = address;
-    std::uint64_t slices = 0;
-    reader.try_load(address + layout.mi_segment_s.segment_slices.offset, slices);
-    segment.bytes = slices * kSliceBytes;
-    std::vector<std::byte> header(layout.mi_segment_s.size_bytes);
-    if (!reader.read(address, header)) {
-      findings.add({"mimalloc-segment-missing", Room::kPyobj, address,
-                    "the header of a mimalloc segment is not wholly in the snapshot; its pages are left out"});
-      segment.lost_bytes = segment.bytes;
-    } else {
-      SegmentReader(header, layout, segment, findings).run();
-    }
-    segments.push_back(std::move(segment));
-  }
+  for (const Addr address : runtime.mimalloc->segments)
+    segments.push_back(read_segment(reader, layout, address, findings));
   return segments;
 }
 

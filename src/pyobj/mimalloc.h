@@ -1,19 +1,22 @@
-// mimalloc, as free-threaded builds of CPython (3.13+) carry it in place of obmalloc: segments of pages of equal blocks
-// (Include/internal/mimalloc/mimalloc/types.h, Objects/mimalloc/{segment,page,alloc}.c; the same in 3.13 to 3.15).
+// mimalloc, which free-threaded builds of CPython (3.13+) have in place of obmalloc, and others use with
+// PYTHONMALLOC=mimalloc: segments of pages of equal blocks
+// (Include/internal/mimalloc/mimalloc/types.h, Objects/mimalloc/{segment,page,alloc}.c): mimalloc 2.1.2 to 3.14.8 and
+// 3.15.0, 2.5.2 in 3.14.10 and 3.15.2, where a page says itself where its blocks begin, and its tag is a byte of its
+// own.
 //
 //   segment (32 MiB, or what one huge block needs; at a multiple of 32 MiB), in slices of 64 KiB
 //   | mi_segment_s with a mi_page_s for each slice | page | page | free | page ... |
 //   page (slice_count slices):  | offset | block | block | ... | never carved | tail |
 //
-// A slice's mi_page_s describes a page where slice_count is not 0 and xblock_size is not 0; a free span of slices has
-// an xblock_size of 0. A page's first `capacity` blocks were carved. Of those, free are the ones on its lists `free`,
-// `local_free` and `xthread_free` (freed by other threads; its two low bits are flags), and those on the list
-// thread_delayed_free of the heap the page belongs to. `used` counts what is on neither of the first two. The lists are
-// linked through the blocks' first words, which release builds do not encode.
+// A slice's mi_page_s describes a page where neither slice_count nor the block size (xblock_size, to 2.1.2) is 0; a
+// free span of slices has a block size of 0. A page's first `capacity` blocks were carved. Of those, free are the ones
+// on its lists `free`, `local_free` and `xthread_free` (freed by other threads; its two low bits are flags), and those
+// on the list thread_delayed_free of the heap the page belongs to. `used` counts what is on neither of the first two.
+// The lists are linked through the blocks' first words, which release builds do not encode.
 //
-// Each thread state has four heaps; a page carries its heap's number as a tag, also when its thread is gone: raw
-// memory, objects without GC, objects with GC, and objects with GC behind a pre-header. So whether and where a block
-// holds an object is known from its page.
+// In free-threaded builds each thread state has four heaps; a page carries its heap's number as a tag, also when its
+// thread is gone: raw memory, objects without GC, objects with GC, and objects with GC behind a pre-header. So whether
+// and where a block holds an object is known from its page.
 //
 // Memory whose freeing waits for other threads (_PyMem_FreeDelayed, QSBR) counts as in use, as it does for mimalloc.
 //

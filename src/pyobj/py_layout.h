@@ -5,7 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "coreparse/layout.h"
 
@@ -33,5 +36,14 @@ struct PyTable {
 };
 
 std::span<const PyTable> py_tables();
+// The table of this name; null if there is none.
+const PyLayout* py_table(std::string_view version);
+
+// The layout that the DWARF of the build with this build-id (in hexadecimal) says: in a separate debug file, or in the
+// interpreter's own. Nothing if it is another's file, cannot be read, or does not know CPython's structures.
+std::optional<PyLayout> layout_of_python_debug_file(const std::string& path, const std::string& build_id_hex);
+
+// Takes from `other` the structures that `layout` says nothing of.
+void fill_in(PyLayout& layout, const PyLayout& other);
 
 }  // namespace heapcore

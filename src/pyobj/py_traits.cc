@@ -18,33 +18,44 @@ struct Row {
   bool free_threaded = false;
 };
 
+// _PyFrameState's FRAME_CLEARED.
+constexpr std::int8_t frame_cleared(GenState gen_state) {
+  return gen_state == GenState::kFromZero ? 5 : 4;
+}
+
 // The count has 32 bits; above it, 16 that are 0 in a live object (in one on a free list a link lies over them), then
 // flags.
-constexpr PyTraits kTraits3_14 = {.arena_bytes = 1 << 20,
-                                  .pool_bytes = 16 << 10,
-                                  .long_rep = LongRep::kLvTag,
-                                  .pre_header = PreHeader::kManagedDictOrWeakref,
-                                  .int_counts_one_digit = true,
-                                  .obmalloc_home = ObmallocHome::kInterpreterPointer,
-                                  .refcnt_mask = 0xff00ffffffffffff,
-                                  .refcnt_bound = std::uint64_t{1} << 32};
-
-constexpr PyTraits traits_3_15() {
-  PyTraits traits = kTraits3_14;
-  traits.frame_cleared = 5;
-  return traits;
+constexpr PyTraits traits_3_14(GenState gen_state) {
+  return {.arena_bytes = 1 << 20,
+          .pool_bytes = 16 << 10,
+          .long_rep = LongRep::kLvTag,
+          .pre_header = PreHeader::kManagedDictOrWeakref,
+          .int_counts_one_digit = true,
+          .gen_state = gen_state,
+          .frame_cleared = frame_cleared(gen_state),
+          .obmalloc_home = ObmallocHome::kInterpreterPointer,
+          .refcnt_mask = 0xff00ffffffffffff,
+          .refcnt_bound = std::uint64_t{1} << 32};
 }
 
 // Builds without the GIL. Their deferred references were one to 3.13.
-constexpr PyTraits free_threaded_traits(std::int64_t deferred_refs) {
+constexpr PyTraits free_threaded_traits(GenState gen_state) {
   return {.long_rep = LongRep::kLvTag,
           .pre_header = PreHeader::kManagedDictOrWeakref,
           .gc_head = GcHead::kNone,
           .int_counts_one_digit = true,
+          .gen_state = gen_state,
+          .frame_cleared = frame_cleared(gen_state),
           .obmalloc_home = ObmallocHome::kNowhere,
-          .deferred_refs = deferred_refs};
+          .deferred_refs = 1};
 }
-constexpr std::int64_t kDeferred3_14 = std::numeric_limits<std::int64_t>::max() / 8;
+constexpr PyTraits free_threaded_traits_3_14(GenState gen_state) {
+  PyTraits traits = free_threaded_traits(gen_state);
+  traits.str_interned_bits = 8;
+  traits.deferred_refs = std::numeric_limits<std::int64_t>::max() / 8;  // _Py_REF_DEFERRED
+  traits.bytesio_must_own_buffer = true;
+  return traits;
+}
 
 const Row kRows[] = {
     {2,
@@ -61,6 +72,7 @@ const Row kRows[] = {
       .stgdict_has_sizeof = false,
       .itertools_has_sizeof = false,
       .deque_block_items = 62,
+      .c_instances_visit_type = false,
       .gc_home = GcHome::kStatic}},
     {3,
      6,
@@ -93,7 +105,9 @@ const Row kRows[] = {
      {.arena_bytes = 1 << 20,
       .pool_bytes = 16 << 10,
       .pre_header = PreHeader::kManagedDict,
-      .int_counts_one_digit = true}},
+      .int_counts_one_digit = true,
+      .static_types_count_header = true,
+      .gen_state = GenState::kFromMinusTwo}},
     // Objects that live for ever have a count of 2^32 - 1.
     {3,
      12,
@@ -102,6 +116,8 @@ const Row kRows[] = {
       .long_rep = LongRep::kLvTag,
       .pre_header = PreHeader::kManagedDictOrWeakref,
       .int_counts_one_digit = true,
+      .static_types_count_header = true,
+      .gen_state = GenState::kFromMinusTwo,
       .obmalloc_home = ObmallocHome::kInterpreter}},
     {3,
      13,
@@ -110,12 +126,13 @@ const Row kRows[] = {
       .long_rep = LongRep::kLvTag,
       .pre_header = PreHeader::kManagedDictOrWeakref,
       .int_counts_one_digit = true,
+      .gen_state = GenState::kFromMinusThree,
       .obmalloc_home = ObmallocHome::kInterpreterPointer}},
-    {3, 14, kTraits3_14},
-    {3, 15, traits_3_15()},
-    {3, 13, free_threaded_traits(1), true},
-    {3, 14, free_threaded_traits(kDeferred3_14), true},
-    {3, 15, free_threaded_traits(kDeferred3_14), true},
+    {3, 14, traits_3_14(GenState::kFromMinusThree)},
+    {3, 15, traits_3_14(GenState::kFromZero)},
+    {3, 13, free_threaded_traits(GenState::kFromMinusThree), true},
+    {3, 14, free_threaded_traits_3_14(GenState::kFromMinusThree), true},
+    {3, 15, free_threaded_traits_3_14(GenState::kFromZero), true},
 };
 
 const Row* row_for(const PyVersion& version) {
@@ -152,27 +169,13 @@ std::optional<PatchLayout> patch_layout(const PyTable& table, const Row& row) {
   return result;
 }
 
-// Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's
-// others. (To 3.7 an object of a debug build begins with two more words, so that all structures differ.)
-void fill_in(PyLayout& layout, const PyLayout& other) {
-  if (layout.PyObject.size_bytes != other.PyObject.size_bytes) return;
-#define HC_STRUCT(tag) \
-  if (layout.tag.size_bytes == 0) layout.tag = other.tag;
-#define HC_FIELD(name)
-#define HC_FIELD_AT(name, path)
-#define HC_END(tag)
-#include "pyobj/layouts/fields.def"
-#undef HC_STRUCT
-#undef HC_FIELD
-#undef HC_FIELD_AT
-#undef HC_END
-}
-
 std::vector<PatchLayout> collect_layouts(const Row& row) {
   std::vector<PatchLayout> layouts;
   for (const PyTable& table : py_tables()) {
     if (const auto layout = patch_layout(table, row)) layouts.push_back(*layout);
   }
+  // Where a distribution's debug package lacks the extension modules, what a table says nothing of is as in the minor's
+  // others.
   for (PatchLayout& layout : layouts) {
     for (const PatchLayout& other : layouts) fill_in(layout.layout, other.layout);
   }

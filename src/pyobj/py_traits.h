@@ -68,6 +68,14 @@ enum class ObmallocHome : std::uint8_t {
   kNowhere,             // the build has mimalloc in its place (free-threaded)
 };
 
+// How a generator says where it stands.
+enum class GenState : std::uint8_t {
+  kByFrame,         // by its frame: none, running, or before its first instruction (to 3.10)
+  kFromMinusTwo,    // -2 created, -1 suspended, 0 running, above that closed (3.11, 3.12)
+  kFromMinusThree,  // -3 created, -2 and -1 suspended, 0 running, above that closed (3.13, 3.14)
+  kFromZero,        // 0 created, 1 to 3 suspended, 4 running, 5 closed (3.15+)
+};
+
 struct PyTraits {
   PyVersion version{};
   const PyLayout* layout = nullptr;
@@ -93,6 +101,11 @@ struct PyTraits {
 
   // A static type may have instances before anybody made it ready (2.7).
   bool unready_types = false;
+
+  // It counts the collector's header of static types too, though they have none (3.11, 3.12).
+  bool static_types_count_header = false;
+
+  GenState gen_state = GenState::kByFrame;
 
   // Static types of weak references and contexts are called as their modules hold them: "weakref.ReferenceType", and
   // not "weakref" (3.10+).
@@ -123,8 +136,13 @@ struct PyTraits {
   std::uint64_t refcnt_mask = ~std::uint64_t{0};
   std::uint64_t refcnt_bound = std::uint64_t{1} << 40;
 
-  // Of builds without the GIL: what ob_ref_shared counts more, for an object with deferred reference counting.
+  // Bits of PyASCIIObject.state before `kind`: those of `interned`.
+  unsigned str_interned_bits = 2;
+
+  // Of builds without the GIL: what ob_ref_shared counts more, for an object with deferred reference counting; and
+  // whether BytesIO takes its buffer for shared unless its thread owns it (3.14+).
   std::int64_t deferred_refs = 0;
+  bool bytesio_must_own_buffer = false;
 
   std::uint32_t gc_head_bytes() const { return layout->PyGC_Head.size_bytes; }
 };

@@ -24,6 +24,12 @@ std::int64_t reference_count(const PyTraits& traits, std::span<const std::byte> 
   return deferred ? count - traits.deferred_refs : count;
 }
 
+bool is_own_buffer(const PyTraits& traits, std::span<const std::byte> buffer) {
+  if (!traits.bytesio_must_own_buffer) return reference_count(traits, buffer) <= 1;
+  return field_of<std::uint32_t>(buffer, traits.layout->PyObject.ob_ref_local) == 1 &&
+         field_of<std::int64_t>(buffer, traits.layout->PyObject.ob_ref_shared) == 0;
+}
+
 bool is_referenced(const PyTraits& traits, std::span<const std::byte> object) {
   const auto& fields = traits.layout->PyObject;
   if (!fields.ob_ref_local.present())

@@ -17,6 +17,9 @@ namespace heapcore {
 // `object` begins at the object and reaches at least over its PyObject.
 std::int64_t reference_count(const PyTraits& traits, std::span<const std::byte> object);
 
+// Whether a BytesIO would take this buffer of its for nobody else's.
+bool is_own_buffer(const PyTraits& traits, std::span<const std::byte> buffer);
+
 // Does anything refer to it, as to every object that lives? False also for a count that none can have.
 bool is_referenced(const PyTraits& traits, std::span<const std::byte> object);
 

@@ -8,6 +8,7 @@
 
 #include "coreparse/code.h"
 #include "pyobj/arena_search.h"
+#include "pyobj/debug_offsets.h"
 #include "pyobj/mimalloc.h"
 #include "pyobj/number_blocks.h"
 #include "pyobj/runtime_search.h"
@@ -35,8 +36,8 @@ std::optional<PyVersion> version_in_name(std::string_view name) {
 
 class Finder {
  public:
-  Finder(const Snapshot& snapshot, Findings& findings)
-      : snapshot_(snapshot), reader_(snapshot.space), search_(snapshot), findings_(findings) {}
+  Finder(const Snapshot& snapshot, Findings& findings, PyLayoutSource source)
+      : snapshot_(snapshot), reader_(snapshot.space), search_(snapshot), findings_(findings), source_(source) {}
 
   PythonState run() {
     PythonState state;
@@ -64,8 +65,7 @@ class Finder {
     version->free_threaded = is_free_threaded(*module);
     state.version = version->text();
     state.free_threaded = version->free_threaded;
-    const std::vector<PyTraits> candidates = candidate_traits(*version);
-    if (candidates.empty()) {
+    if (candidate_traits(*version).empty()) {
       report(
           findings_, "python-version-unsupported", module->range.start,
           fmt::format("this is {} {}, whose objects this heapcore cannot decode (it knows {}); the Python part is left "
@@ -74,11 +74,11 @@ class Finder {
                       supported_text(state.free_threaded)));
       return state;
     }
-    Attempt attempt = best_attempt(*module, candidates);
+    Attempt attempt = best_attempt(*module, *version);
     if (attempt.runtime && !version->patch_known) {
       if (const auto exact = sys_hexversion(*attempt.runtime)) {
         // Target memory, and so only believed if what it says verifies too.
-        Attempt again = best_attempt(*module, candidate_traits(*exact));
+        Attempt again = best_attempt(*module, *exact);
         if (again.runtime) {
           attempt = std::move(again);
           state.version = exact->text();
@@ -86,6 +86,7 @@ class Finder {
       }
     }
     findings_.merge(attempt.findings);
+    if (attempt.runtime) report_differing_offsets(*attempt.runtime);
     state.runtime = std::move(attempt.runtime);
     return state;
   }
@@ -109,17 +110,33 @@ class Finder {
     bool complete() const { return runtime && !runtime->interpreters.empty() && !findings.incomplete(); }
   };
 
-  // The first candidate with which all verifies; else the likeliest, with what is wrong with it.
-  Attempt best_attempt(const Module& module, const std::vector<PyTraits>& candidates) {
+  // The first layout with which all verifies; else the likeliest table, with what is wrong with it.
+  // DWARF fits whichever version is tried, so it is not asked in order to tell versions apart.
+  // REQUIRES: candidate_traits(version) has any.
+  Attempt best_attempt(const Module& module, const PyVersion& version, bool with_dwarf = true) {
     std::optional<Attempt> likeliest;
     const std::optional<bool> exported = exports_debug_build(module);
-    for (const PyTraits& traits : candidates) {
-      if (exported && *exported != traits.debug_build) continue;
-      Attempt attempt;
-      attempt.runtime = find_runtime(module, traits, attempt.findings);
-      const bool right_build = exported || says_debug_build(attempt).value_or(traits.debug_build) == traits.debug_build;
-      if (attempt.complete() && right_build) return attempt;
-      if (!likeliest) likeliest = std::move(attempt);
+    const auto complete = [&](const std::vector<LayoutChoice>& choices) {
+      for (const LayoutChoice& choice : choices) {
+        const bool debug_build = choice.traits.debug_build;
+        if (exported && *exported != debug_build) continue;
+        Attempt attempt;
+        attempt.runtime = find_runtime(module, choice.traits, attempt.findings);
+        if (attempt.runtime) attempt.runtime->layout_origin = choice.origin;
+        const bool right_build = exported || says_debug_build(attempt).value_or(debug_build) == debug_build;
+        const bool done = attempt.complete() && right_build;
+        if (done || !likeliest) likeliest = std::move(attempt);
+        if (done) return true;
+      }
+      return false;
+    };
+    const auto address = runtime_address(module);
+    const auto by_tables = [&] { return complete(table_choices(version, reader_, address ? address->first : 0)); };
+    const auto by_dwarf = [&] { return with_dwarf && complete(dwarf_choices(version, module)); };
+    if (source_ == PyLayoutSource::kDebugFileFirst) {
+      if (!by_dwarf()) by_tables();
+    } else if (!by_tables()) {
+      by_dwarf();
     }
     return std::move(*likeliest);
   }
@@ -138,12 +155,27 @@ class Finder {
     return dict_get(reader_, attempt.runtime->traits, dict, "gettotalrefcount").has_value();
   }
 
+  // Builds whose layout no table has are read by what they say themselves; worth knowing, for the rest of a layout like
+  // that is a table's.
+  void report_differing_offsets(const PyRuntime& runtime) {
+    const PyLayout* table = py_table(runtime.traits.layout_version);
+    if (table == nullptr) return;
+    const std::size_t differing = read_debug_offsets(reader_, *table, runtime.state).differing.size();
+    if (differing == 0) return;
+    findings_.note("python-layout-differs", Room::kPyobj, runtime.state,
+                   fmt::format("_Py_DebugOffsets says of {} fields that they lie elsewhere than in CPython {}; {}",
+                               differing, runtime.traits.layout_version,
+                               runtime.layout_origin.debug_offsets || runtime.layout_origin.dwarf
+                                   ? "the runtime verifies with what it says"
+                                   : "the runtime verifies only with the table's"));
+  }
+
   // The version with whose layout the runtime verifies, if exactly one does. Where sys.hexversion can be read, it must
   // say the same minor version.
   std::optional<PyVersion> probe_version(const Module& module) {
     std::optional<PyVersion> found;
     for (const PyVersion& version : supported_versions(is_free_threaded(module))) {
-      const Attempt attempt = best_attempt(module, candidate_traits(version));
+      const Attempt attempt = best_attempt(module, version, false);
       if (!attempt.complete()) continue;
       const std::optional<PyVersion> exact = sys_hexversion(*attempt.runtime);
       if (!exact && has_sysdict(*attempt.runtime)) continue;
@@ -277,7 +309,8 @@ class Finder {
     if (symbol(module, "PyUnicodeUCS2_FromUnicode")) runtime.traits.unicode_unit_bytes = 2;
     find_arena_tables(snapshot_, module, runtime);
     find_number_blocks(snapshot_, module, runtime, findings);
-    if (!runtime.arenas) {
+    if (!runtime.arenas) find_mimalloc(snapshot_, runtime);  // PYTHONMALLOC=mimalloc
+    if (!runtime.arenas && !runtime.mimalloc) {
       // Whether anything is missed for it, whoever sweeps can tell.
       findings.note("obmalloc-not-found", Room::kPyobj, module.range.start,
                     "CPython's small-object allocator was not found; it may not be in use (PYTHONMALLOC=malloc)");
@@ -446,6 +479,7 @@ class Finder {
   Reader reader_;
   RuntimeSearch search_;
   Findings& findings_;
+  PyLayoutSource source_;
   std::optional<TypeAnchor> anchor_;  // set where no symbol names PyType_Type
   std::optional<Addr> cookie_;
   bool cookie_searched_ = false;
@@ -453,8 +487,8 @@ class Finder {
 
 }  // namespace
 
-PythonState find_python(const Snapshot& snapshot, Findings& findings) {
-  return Finder(snapshot, findings).run();
+PythonState find_python(const Snapshot& snapshot, Findings& findings, PyLayoutSource source) {
+  return Finder(snapshot, findings, source).run();
 }
 
 }  // namespace heapcore

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "coreparse/snapshot.h"
-#include "pyobj/py_traits.h"
+#include "pyobj/layout_origin.h"
 
 namespace heapcore {
 
@@ -47,10 +47,11 @@ struct NumberBlockList {
 
 struct PyRuntime {
   PyTraits traits;
-  std::string module_path;  // the file that holds the interpreter: the executable or libpython
-  std::string located_by;   // how the runtime was found
-  Addr type_type = 0;       // &PyType_Type
-  Addr state = 0;           // &_PyRuntime; 0 where there is none (to 3.6) or it was not found
+  LayoutOrigin layout_origin;  // keeps the layout that traits point to
+  std::string module_path;     // the file that holds the interpreter: the executable or libpython
+  std::string located_by;      // how the runtime was found
+  Addr type_type = 0;          // &PyType_Type
+  Addr state = 0;              // &_PyRuntime; 0 where there is none (to 3.6) or it was not found
   std::vector<Interpreter> interpreters;
   // The collector's generations where all interpreters share them (to 3.8), and what was frozen (3.7, 3.8); 0 else.
   Addr shared_generations = 0;
@@ -72,6 +73,7 @@ struct PythonState {
   std::optional<PyRuntime> runtime;
 };
 
-PythonState find_python(const Snapshot& snapshot, Findings& findings);
+PythonState find_python(const Snapshot& snapshot, Findings& findings,
+                        PyLayoutSource source = PyLayoutSource::kTablesFirst);
 
 }  // namespace heapcore

@@ -27,12 +27,13 @@ std::uint64_t word_of(std::span<const std::byte> bytes, const Field& field) {
 std::uint64_t ObjectReader::str_size(const ObjectView& object, std::span<const std::byte> bytes) const {
   // unicode.__sizeof__ (3.11): struct and characters, then what hangs off it unless it is shared with the characters.
   const std::uint64_t length = word_of(bytes, layout_.PyASCIIObject.length);
-  const auto state = static_cast<std::uint32_t>(word_of(bytes, layout_.PyASCIIObject.state));
-  const std::uint64_t kind = state >> 2 & 7;
-  const bool compact = (state >> 5 & 1) != 0;
-  const bool ascii = (state >> 6 & 1) != 0;
-  if (compact && ascii) return layout_.PyASCIIObject.size_bytes + length + 1;
+  const auto [kind, compact, ascii] =
+      unpack_str_state(traits_, static_cast<std::uint32_t>(word_of(bytes, layout_.PyASCIIObject.state)));
   const Field& wstr = layout_.PyASCIIObject.wstr;
+  if (compact && ascii) {
+    const bool wide_too = wstr.present() && word_of(bytes, wstr) != 0;
+    return layout_.PyASCIIObject.size_bytes + (length + 1) * (wide_too ? 5 : 1);
+  }
   const std::uint64_t utf8 = word_of(bytes, layout_.PyCompactUnicodeObject.utf8);
   const std::uint64_t utf8_length = word_of(bytes, layout_.PyCompactUnicodeObject.utf8_length);
   std::uint64_t size = 0;
@@ -138,7 +139,7 @@ Addr ObjectReader::frame_code(Addr frame) {
 std::uint64_t ObjectReader::bytesio_buffer_size(Addr buffer) {
   ObjectView object;
   const std::span<const std::byte> head = reader_.span(buffer, layout_.PyObject.size_bytes);
-  if (buffer == 0 || head.empty() || reference_count(traits_, head) > 1) return 0;
+  if (buffer == 0 || head.empty() || !is_own_buffer(traits_, head)) return 0;
   if (!at(buffer, object) || object.type.size_rule != SizeRule::kVar) return 0;
   return size_of(object, reader_.span_to_end(buffer));
 }

@@ -4,42 +4,13 @@
 #include <bit>
 #include <cstring>
 
+#include "pyobj/literals.h"
+
 namespace heapcore {
 namespace {
 
 // Far more than the names of any class or module; a damaged table may claim any number.
 constexpr std::uint64_t kMaxEntriesSearched = 1 << 20;
-
-// PyASCIIObject.state (3.11; the same bits to 3.15):
-//   bit  0-1 interned | 2-4 kind (bytes a character) | 5 compact | 6 ascii | 7 ready or statically allocated
-struct StrState {
-  unsigned kind;
-  bool compact;
-  bool ascii;
-};
-
-StrState unpack_state(std::uint32_t word) {
-  return {word >> 2 & 7, (word >> 5 & 1) != 0, (word >> 6 & 1) != 0};
-}
-
-void append_utf8(std::string& out, std::uint32_t c) {
-  if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) c = 0xfffd;
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xc0 | c >> 6);
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xe0 | c >> 12);
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  } else {
-    out += static_cast<char>(0xf0 | c >> 18);
-    out += static_cast<char>(0x80 | (c >> 12 & 0x3f));
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3f));
-    out += static_cast<char>(0x80 | (c & 0x3f));
-  }
-}
 
 std::uint32_t code_point(std::span<const std::byte> bytes, std::uint64_t index, unsigned kind) {
   std::uint32_t c = 0;
@@ -90,6 +61,11 @@ std::optional<std::string> decode_either_str(Reader& reader, const PyTraits& tra
 
 }  // namespace
 
+StrState unpack_str_state(const PyTraits& traits, std::uint32_t word) {
+  word >>= traits.str_interned_bits;
+  return {word & 7, (word >> 3 & 1) != 0, (word >> 4 & 1) != 0};
+}
+
 std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
   switch (traits.pre_header) {
     case PreHeader::kNone:
@@ -102,6 +78,31 @@ std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags) {
   return 0;
 }
 
+StrData read_str(Reader& reader, const PyTraits& traits, Addr address) {
+  const PyLayout& layout = *traits.layout;
+  const Field& wide = layout.PyASCIIObject.wstr;
+  StrData data;
+  std::uint32_t word = 0;
+  if (!reader.try_load(address + layout.PyASCIIObject.length.offset, data.length) ||
+      !reader.try_load(address + layout.PyASCIIObject.state.offset, word)) {
+    return data;
+  }
+  const StrState state = unpack_str_state(traits, word);
+  data.unit_bytes = state.kind;
+  data.address = address + (state.ascii ? layout.PyASCIIObject.size_bytes : layout.PyCompactUnicodeObject.size_bytes);
+  if (!state.compact && !reader.try_load(address + layout.PyUnicodeObject.data.offset, data.address)) return data;
+  if (state.kind == 0 && wide.present()) {
+    data.unit_bytes = 4;
+    if (!reader.try_load(address + wide.offset, data.address) ||
+        !reader.try_load(address + layout.PyCompactUnicodeObject.wstr_length.offset, data.length)) {
+      return data;
+    }
+  }
+  const bool known = data.unit_bytes == 1 || data.unit_bytes == 2 || data.unit_bytes == 4;
+  data.sound = known && data.length < std::uint64_t{1} << 48;
+  return data;
+}
+
 std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length) {
   if (traits.str_rep == StrRep::kTwoTypes) return decode_either_str(reader, traits, address, max_length);
   const PyLayout& layout = *traits.layout;
@@ -112,7 +113,7 @@ std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Ad
       !reader.try_load(address + layout.PyASCIIObject.state.offset, word)) {
     return std::nullopt;
   }
-  const StrState state = unpack_state(word);
+  const StrState state = unpack_str_state(traits, word);
   if (state.kind != 1 && state.kind != 2 && state.kind != 4) return std::nullopt;
   Addr data = address + (state.ascii ? layout.PyASCIIObject.size_bytes : layout.PyCompactUnicodeObject.size_bytes);
   if (!state.compact && !reader.try_load(address + layout.PyUnicodeObject.data.offset, data)) return std::nullopt;

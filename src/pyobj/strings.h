@@ -16,6 +16,27 @@ namespace heapcore {
 // Bytes between PyGC_Head's start and the allocation's, for a type with these tp_flags.
 std::uint32_t pre_header_bytes(const PyTraits& traits, std::uint64_t tp_flags);
 
+// PyASCIIObject.state (3.11; the same bits to 3.15, but for the first's width):
+//   bit  0-1 interned | 2-4 kind (bytes a character) | 5 compact | 6 ascii | 7 ready or statically allocated
+struct StrState {
+  unsigned kind;
+  bool compact;
+  bool ascii;
+};
+
+StrState unpack_str_state(const PyTraits& traits, std::uint32_t word);
+
+// Where a str keeps its characters. To 3.11 it may keep them as wchar_t alone.
+struct StrData {
+  Addr address = 0;
+  std::uint64_t length = 0;  // in characters
+  unsigned unit_bytes = 1;   // of a character
+  bool sound = false;
+};
+
+// REQUIRES: a str is at `address`, and not of 2.7.
+StrData read_str(Reader& reader, const PyTraits& traits, Addr address);
+
 // The text of the str at `address` as UTF-8, of at most max_length code points; nothing if no such str is there.
 // Lone surrogates come out as U+FFFD. 2.7's str gives its bytes as they are, and its unicode will do as well.
 std::optional<std::string> decode_str(Reader& reader, const PyTraits& traits, Addr address, std::uint64_t max_length);

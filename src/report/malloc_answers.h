@@ -20,7 +20,10 @@ std::string bins_text(const Heap& heap, const std::vector<SizeClass>& classes);
 nlohmann::ordered_json sizes_json(const std::vector<SizeClass>& sizes);
 std::string sizes_text(const std::vector<SizeClass>& sizes);
 
+nlohmann::ordered_json place_json(const Heap& heap, const Place& place);
 nlohmann::ordered_json places_json(const Heap& heap, const std::vector<Place>& places);
+// Lines of what a place is, without the address, each after `indent`.
+std::string place_text(const Heap& heap, const Place& place, std::string_view indent);
 std::string places_text(const Heap& heap, const std::vector<Place>& places);
 
 // One row of the chunks of an arena, appended: millions of them are written, so nothing is made for one but its text.

@@ -146,28 +146,30 @@ Json sizes_json(const std::vector<SizeClass>& sizes) {
   return answer;
 }
 
+Json place_json(const Heap& heap, const Place& place) {
+  Json entry;
+  entry["address"] = address_text(place.address);
+  entry["what"] = place_name(place);
+  const bool in_arena = place.kind != PlaceKind::kNone && place.kind != PlaceKind::kMmapped;
+  entry["arena"] = in_arena ? Json(address_text(heap.arenas[place.arena].address)) : Json(nullptr);
+  if (place.mmapped != nullptr) {
+    entry["chunk"] = {{"address", address_text(place.mmapped->address)},
+                      {"bytes", place.mmapped->mapping.size_bytes()},
+                      {"state", "mmapped"},
+                      {"user_address", address_text(place.mmapped->address + kChunkHeaderBytes)},
+                      {"user_bytes", mmapped_usable_bytes(heap.traits.mmapped, place.mmapped->size_bytes)}};
+  } else {
+    entry["chunk"] = chunk_or_null(place.chunk);
+  }
+  entry["before"] = chunk_or_null(place.before);
+  entry["after"] = chunk_or_null(place.after);
+  entry["tcache_of_thread"] = place.tcache == nullptr ? Json(nullptr) : tid_or_null(place.tcache->tid);
+  return entry;
+}
+
 Json places_json(const Heap& heap, const std::vector<Place>& places) {
   Json rows = Json::array();
-  for (const Place& place : places) {
-    Json entry;
-    entry["address"] = address_text(place.address);
-    entry["what"] = place_name(place);
-    const bool in_arena = place.kind != PlaceKind::kNone && place.kind != PlaceKind::kMmapped;
-    entry["arena"] = in_arena ? Json(address_text(heap.arenas[place.arena].address)) : Json(nullptr);
-    if (place.mmapped != nullptr) {
-      entry["chunk"] = {{"address", address_text(place.mmapped->address)},
-                        {"bytes", place.mmapped->mapping.size_bytes()},
-                        {"state", "mmapped"},
-                        {"user_address", address_text(place.mmapped->address + kChunkHeaderBytes)},
-                        {"user_bytes", mmapped_usable_bytes(heap.traits.mmapped, place.mmapped->size_bytes)}};
-    } else {
-      entry["chunk"] = chunk_or_null(place.chunk);
-    }
-    entry["before"] = chunk_or_null(place.before);
-    entry["after"] = chunk_or_null(place.after);
-    entry["tcache_of_thread"] = place.tcache == nullptr ? Json(nullptr) : tid_or_null(place.tcache->tid);
-    rows.push_back(std::move(entry));
-  }
+  for (const Place& place : places) rows.push_back(place_json(heap, place));
   Json answer;
   answer["places"] = std::move(rows);
   return answer;

@@ -175,43 +175,46 @@ std::string sizes_text(const std::vector<SizeClass>& sizes) {
   return table.text("  ");
 }
 
+std::string place_text(const Heap& heap, const Place& place, std::string_view indent) {
+  std::string text;
+  const auto add = [&](const char* label, const std::string& value) {
+    text += fmt::format("{}{:<8}{}\n", indent, label, value);
+  };
+  const std::string arena = place.arena < heap.arenas.size() ? arena_name(heap, place.arena) : "";
+  switch (place.kind) {
+    case PlaceKind::kNone:
+      add("is", "not in malloc's memory");
+      break;
+    case PlaceKind::kArena:
+      add("is", "in main_arena, the malloc_state of the main arena");
+      break;
+    case PlaceKind::kOverhead:
+      add("is", "in the head of a heap of arena " + arena);
+      break;
+    case PlaceKind::kNoChunk:
+      add("is", "in arena " + arena + ", but in no chunk");
+      break;
+    case PlaceKind::kMmapped:
+      add("chunk", fmt::format("{} B mapped at {}, in use", count_text(place.mmapped->mapping.size_bytes()),
+                               address_text(place.mmapped->mapping.start)));
+      break;
+    case PlaceKind::kChunk:
+      add("arena", arena);
+      add("chunk", chunk_line(*place.chunk) +
+                       (place.tcache == nullptr ? "" : fmt::format(": the tcache of thread {}", place.tcache->tid)));
+      add("offset", fmt::format("{} of the {} bytes of user data",
+                                static_cast<std::int64_t>(place.address - place.chunk->user_address()),
+                                count_text(place.chunk->user_bytes())));
+      break;
+  }
+  if (place.before) add("before", chunk_line(*place.before));
+  if (place.after) add("after", chunk_line(*place.after));
+  return text;
+}
+
 std::string places_text(const Heap& heap, const std::vector<Place>& places) {
   std::string text;
-  for (const Place& place : places) {
-    text += address_text(place.address) + "\n";
-    const auto add = [&](const char* label, const std::string& value) {
-      text += fmt::format("  {:<8}{}\n", label, value);
-    };
-    const std::string arena = place.arena < heap.arenas.size() ? arena_name(heap, place.arena) : "";
-    switch (place.kind) {
-      case PlaceKind::kNone:
-        add("is", "not in malloc's memory");
-        break;
-      case PlaceKind::kArena:
-        add("is", "in main_arena, the malloc_state of the main arena");
-        break;
-      case PlaceKind::kOverhead:
-        add("is", "in the head of a heap of arena " + arena);
-        break;
-      case PlaceKind::kNoChunk:
-        add("is", "in arena " + arena + ", but in no chunk");
-        break;
-      case PlaceKind::kMmapped:
-        add("chunk", fmt::format("{} B mapped at {}, in use", count_text(place.mmapped->mapping.size_bytes()),
-                                 address_text(place.mmapped->mapping.start)));
-        break;
-      case PlaceKind::kChunk:
-        add("arena", arena);
-        add("chunk", chunk_line(*place.chunk) +
-                         (place.tcache == nullptr ? "" : fmt::format(": the tcache of thread {}", place.tcache->tid)));
-        add("offset", fmt::format("{} of the {} bytes of user data",
-                                  static_cast<std::int64_t>(place.address - place.chunk->user_address()),
-                                  count_text(place.chunk->user_bytes())));
-        break;
-    }
-    if (place.before) add("before", chunk_line(*place.before));
-    if (place.after) add("after", chunk_line(*place.after));
-  }
+  for (const Place& place : places) text += address_text(place.address) + "\n" + place_text(heap, place, "  ");
   return text;
 }
 

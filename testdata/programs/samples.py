@@ -434,6 +434,8 @@ def text(item):
             return "<weakref at %s; dead>" % address
         return "<%s at %s; to '%s' at 0x%x>" % ("weakproxy" if is_proxy else "weakref", address,
                                                 dialect.type_name(type(target)), id(target))
+    if kind == "wrapper_descriptor":  # 3.15 does not say whose
+        return "<slot wrapper '%s' of '%s' objects>" % (item.__name__, item.__objclass__.__name__)
     if kind == "timedelta":
         return "datetime.timedelta(days=%d, seconds=%d, microseconds=%d)" % (item.days, item.seconds, item.microseconds)
     if kind in ("staticmethod", "classmethod"):

@@ -181,7 +181,7 @@ def write_settled(fd, made_counts, with_reachable=True):
         if left == 0:
             sys.exit("measuring disturbs what it measures")
         before, after, left = after, measure(STATIC, made_counts, with_reachable), left - 1
-    os.write(fd, after if str is bytes else after.encode())  # 2.7 would import a codec for it
+    os.write(fd, after.encode())
 
 
 def malloc_info_call(ctypes, path):

@@ -304,6 +304,7 @@ def heapcore(*argv, binary_path=None, **popen):
 
 ADDRESS = re.compile(r"0x(0|[1-9a-f][0-9a-f]*)$")
 COUNTED = {"count": int, "bytes": int}
+NAMED = {"name": str, "value": str, "address": (ADDRESS, None)}
 
 HEADER = {
     "schema": int, "heapcore": str, "command": str,
@@ -330,6 +331,18 @@ COMMANDS = {
                   "bytes_in_use": int, "bytes_free": int, "bytes_overhead": int}},
     "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
                "total": {"mapped_bytes": int}},
+    "show": {
+        "addresses": [{
+            "address": ADDRESS,
+            "mapping": ({"start": ADDRESS, "end": ADDRESS, "permissions": str, "path": (str, None)}, None),
+            "module": ({"path": str, "offset": int, "symbol": (str, None)}, None),
+            "malloc": ({"what": str}, None),
+            "block": ({"allocator": str, "arena": ADDRESS, "pool": (ADDRESS, None), "address": (ADDRESS, None),
+                       "bytes": int, "state": re.compile("in_use$|free$|never_used$|header$")}, None),
+            "object": ({"address": ADDRESS, "offset": int, "type": str, "type_address": ADDRESS, "kind": str,
+                        "refcount": (int, None), "immortal": bool, "tracked": bool, "bytes": int, "value": str,
+                        "length": (int, None), "fields": [NAMED], "attributes": [NAMED], "locals": [NAMED],
+                        "items": [{"value": str, "address": (ADDRESS, None)}], "pointers": [NAMED]}, None)}]},
     "report": {},
 }
 

@@ -50,7 +50,8 @@ class Hooks(unittest.TestCase):
 
     def test_every_mode(self):
         for interpreter in (i for i in harness.interpreters() if i.version >= (3,)):  # 2.7 has no PYTHONMALLOC
-            for mode in MIMALLOC_MODES if interpreter.free_threaded else MODES:
+            more = ("mimalloc", "mimalloc_debug") if interpreter.version >= (3, 13) else ()
+            for mode in MIMALLOC_MODES if interpreter.free_threaded else MODES + more:
                 with self.subTest(interpreter=str(interpreter), mode=mode):
                     self.check(interpreter, mode)
 

@@ -71,7 +71,7 @@ class FakeMimalloc : public FakeProcess {
     const std::uint64_t index = next_slice_[segment]++;
     const Addr at = slice(segment, index);
     put32(at + fields.slice_count.offset, 1);
-    put32(at + fields.xblock_size.offset, block_bytes);
+    put32(at + fields.block_size.offset, block_bytes);
     put16(at + fields.reserved.offset, static_cast<std::uint16_t>((kSlice - start_offset(block_bytes)) / block_bytes));
     byte(at + fields.tag.offset) = static_cast<unsigned char>(tag << 3 | 1);
     if (index + 1 < kSlices) put32(slice(segment, index + 1), static_cast<std::uint32_t>(kSlices - index - 1));
@@ -91,7 +91,7 @@ class FakeMimalloc : public FakeProcess {
     const auto& fields = layout().mi_page_s;
     const Addr segment = align_down(page, kSegmentAlign);
     const std::uint64_t index = (page - slice(segment, 0)) / layout().mi_page_s.size_bytes;
-    const auto bytes = static_cast<std::uint32_t>(get(page + fields.xblock_size.offset));
+    const auto bytes = static_cast<std::uint32_t>(get(page + fields.block_size.offset));
     const auto capacity = static_cast<std::uint16_t>(get(page + fields.capacity.offset));
     put16(page + fields.capacity.offset, static_cast<std::uint16_t>(capacity + 1));
     add_used(page, 1);
@@ -224,7 +224,7 @@ TEST(Mimalloc, DamageIsFoundAndEveryWalkEnds) {
   found("mimalloc-page-damaged",
         [&](FakeMimalloc& f, Addr, Addr page, Addr) { f.put16(page + layout.mi_page_s.capacity.offset, 0xffff); });
   found("mimalloc-page-damaged",
-        [&](FakeMimalloc& f, Addr, Addr page, Addr) { f.put32(page + layout.mi_page_s.xblock_size.offset, 7); });
+        [&](FakeMimalloc& f, Addr, Addr page, Addr) { f.put32(page + layout.mi_page_s.block_size.offset, 7); });
   found("mimalloc-slice-damaged", [&](FakeMimalloc& f, Addr segment, Addr, Addr) { f.put32(f.slice(segment, 2), 0); });
   found("mimalloc-slice-damaged",
         [&](FakeMimalloc& f, Addr segment, Addr, Addr) { f.put32(f.slice(segment, 2), ~0U); });

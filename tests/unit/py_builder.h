@@ -42,8 +42,10 @@ enum class Keys : std::uint8_t { kGeneral = 0, kUnicode = 1, kSplit = 2 };
 
 class FakePython : public FakeProcess {
  public:
-  explicit FakePython(Addr base = kPieBase) : base_(base), data_(base + kElfBytes) {
+  // With `as`, everything is written as a build would that has its fields there.
+  explicit FakePython(Addr base = kPieBase, const PyLayout* as = nullptr) : base_(base), data_(base + kElfBytes) {
     traits_ = *traits_for({0x030b07f0, true});
+    if (as != nullptr) traits_.layout = as;
     add_memory(base, kModuleBytes, kPath);
     add_memory(kArenaTable, kMaxArenaObjects * layout().arena_object.size_bytes, "");
     for (std::uint32_t i = 0; i < kMaxArenaObjects; ++i) {

@@ -1,0 +1,299 @@
+// What holds items: sequences, sets, mappings, arrays, buffers. Part of ValueReader (values.h).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "pyobj/literals.h"
+#include "pyobj/strings.h"
+#include "pyobj/values.h"
+
+namespace heapcore {
+namespace {
+
+constexpr std::uint64_t kWordBytes = 8;
+
+// Names that say of a dict that it is a module's or a class's: then its keys are identifiers.
+constexpr const char* kNamespaceKeys[] = {"__name__", "__module__", "__builtins__"};
+
+// One element of an array or a buffer, by its struct code (docs: the array and struct modules).
+std::string element_text(char code, std::span<const std::byte> bytes) {
+  const auto as = [&]<typename T>(T value) {
+    if (bytes.size() != sizeof(T)) return std::string("?");
+    std::memcpy(&value, bytes.data(), sizeof(T));
+    return fmt::format("{}", value);
+  };
+  switch (code) {
+    case 'b':
+      return as(std::int8_t{});
+    case 'B':
+      return as(std::uint8_t{});
+    case 'h':
+      return as(std::int16_t{});
+    case 'H':
+      return as(std::uint16_t{});
+    case 'i':
+      return as(std::int32_t{});
+    case 'I':
+      return as(std::uint32_t{});
+    case 'l':
+    case 'q':
+      return as(std::int64_t{});
+    case 'L':
+    case 'Q':
+      return as(std::uint64_t{});
+    case 'f': {
+      float value = 0;
+      if (bytes.size() != sizeof value) return "?";
+      std::memcpy(&value, bytes.data(), sizeof value);
+      return float_literal(double{value});
+    }
+    case 'd': {
+      double value = 0;
+      if (bytes.size() != sizeof value) return "?";
+      std::memcpy(&value, bytes.data(), sizeof value);
+      return float_literal(value);
+    }
+    default:
+      return "?";
+  }
+}
+
+}  // namespace
+
+Items ValueReader::items_of(const Object& object) {
+  switch (object.kind) {
+    case Kind::kTuple:
+      return containers_.tuple(object.address);
+    case Kind::kList:
+      return containers_.list(object.address);
+    case Kind::kSet:
+    case Kind::kFrozenSet:
+      return containers_.set(object.address);
+    case Kind::kDeque:
+      return containers_.deque(object.address);
+    case Kind::kOrderedDict:
+      return containers_.ordered_dict(object.address);
+    default:
+      return containers_.dict(object.address);
+  }
+}
+
+void ValueReader::append_items(std::string& out, const Object& object, const char* open, const char* close) {
+  const Items found = items_of(object);
+  if (!found.sound) damaged(object.address, fmt::format("a {} does not hold what it says", object.type->name));
+  out += open;
+  for (const Item& item : found.items) {
+    if (&item != found.items.data()) out += ", ";
+    if (full(out)) break;
+    append(out, item.value);
+  }
+  if (found.items.size() < found.length) out += found.items.empty() ? "..." : ", ...";
+  if (object.kind == Kind::kTuple && found.length == 1) out += ',';
+  out += close;
+}
+
+// set() and frozenset() are written as 2.7 or 3 does.
+void ValueReader::append_set(std::string& out, const Object& object) {
+  const std::string name = short_name(*object.type);
+  if (layout_.PyDictObject.ma_table.present()) {
+    out += name;
+    append_items(out, object, "([", "])");
+  } else if (word(object.address, layout_.PySetObject.used) == 0) {
+    out += name + "()";
+  } else if (object.kind == Kind::kSet && object.address != 0 && object.type->address == object.type->kind_type) {
+    append_items(out, object, "{", "}");
+  } else {
+    out += name;
+    append_items(out, object, "({", "})");
+  }
+}
+
+void ValueReader::append_deque(std::string& out, const Object& object) {
+  out += short_name(*object.type);
+  append_items(out, object, "([", "]");
+  const std::int64_t maxlen = number(object.address, layout_.dequeobject.maxlen);
+  if (maxlen >= 0) out += fmt::format(", maxlen={}", maxlen);
+  out += ')';
+}
+
+void ValueReader::append_key(std::string& out, Addr key, bool is_name) {
+  const std::string name = is_name && !options_.contents ? name_at(key) : "";
+  if (name.empty()) {
+    append(out, key);
+  } else {
+    out += fmt::format("'{}'", name);
+  }
+}
+
+void ValueReader::append_pair(std::string& out, const Item& item, bool keys_are_names) {
+  append_key(out, item.key, keys_are_names);
+  out += ": ";
+  append(out, item.value);
+}
+
+// Of an instance (its keys are shared with others), a module or a class.
+bool ValueReader::keys_are_names(const Object& dict) {
+  if (containers_.is_split(dict.address)) return true;
+  return std::any_of(std::begin(kNamespaceKeys), std::end(kNamespaceKeys),
+                     [&](const char* key) { return dict_get(reader_, traits_, dict.address, key).has_value(); });
+}
+
+void ValueReader::append_dict(std::string& out, const Object& object) {
+  const Items found = items_of(object);
+  if (!found.sound) damaged(object.address, "a dict does not hold what it says");
+  const bool names = keys_are_names(object);
+  const bool ordered = object.kind == Kind::kOrderedDict;
+  const bool wrapped = ordered || object.kind == Kind::kDefaultDict || object.kind == Kind::kFrozenDict;
+  if (wrapped) out += short_name(*object.type) + "(";
+  if (object.kind == Kind::kDefaultDict) {
+    append(out, word(object.address, layout_.defdictobject.default_factory));
+    out += ", ";
+  }
+  if (!ordered || found.length != 0) out += '{';
+  for (const Item& item : found.items) {
+    if (&item != found.items.data()) out += ", ";
+    if (full(out)) break;
+    append_pair(out, item, names);
+  }
+  if (found.items.size() < found.length) out += found.items.empty() ? "..." : ", ...";
+  if (!ordered || found.length != 0) out += '}';
+  if (wrapped) out += ')';
+}
+
+void ValueReader::describe_items(Value& value, const Object& object) {
+  switch (object.kind) {
+    case Kind::kTuple:
+    case Kind::kList:
+    case Kind::kSet:
+    case Kind::kFrozenSet:
+    case Kind::kDeque:
+      break;
+    case Kind::kDict:
+    case Kind::kOrderedDict:
+    case Kind::kDefaultDict:
+    case Kind::kFrozenDict:
+    case Kind::kStgDict:
+      value.is_mapping = true;
+      break;
+    default:
+      return;
+  }
+  const Items found = items_of(object);
+  value.length = found.length;
+  const bool names = value.is_mapping && keys_are_names(object);
+  for (const Item& item : found.items) {
+    ValuePart part{"", text(item.value), item.value, item.key};
+    if (item.key != 0) append_key(part.name, item.key, names);
+    value.items.push_back(std::move(part));
+  }
+}
+
+void ValueReader::append_array(std::string& out, const Object& object) {
+  const Addr descr = word(object.address, layout_.arrayobject.ob_descr);
+  const auto code = static_cast<char>(word(descr, layout_.arraydescr.typecode));
+  const std::uint64_t item_bytes = word(descr, layout_.arraydescr.itemsize);
+  const std::uint64_t count = word(object.address, layout_.PyVarObject.ob_size);
+  out += fmt::format("{}('{}'", short_name(*object.type), code >= ' ' && code < '\x7f' ? code : '?');
+  const bool is_text = code == 'u' || code == 'w' || code == 'c';
+  if (count != 0 && is_text) {
+    out += ", ";
+    append_withheld(out, "text", count, "character");
+  } else if (count != 0) {
+    const std::uint64_t shown = options_.limit == 0 ? count : std::min<std::uint64_t>(count, options_.limit);
+    const auto wanted = checked_mul(shown, item_bytes);
+    const auto bytes =
+        reader_.span(word(object.address, layout_.arrayobject.ob_item), wanted.value_or(~std::uint64_t{0}));
+    if (bytes.empty()) damaged(object.address, "the items of an array are not there");
+    out += ", [";
+    for (std::uint64_t i = 0; !bytes.empty() && i < shown && !full(out); ++i) {
+      out += (i == 0 ? "" : ", ") + element_text(code, bytes.subspan(i * item_bytes, item_bytes));
+    }
+    out += shown < count || bytes.empty() ? ", ...]" : "]";
+  }
+  out += ')';
+}
+
+void ValueReader::describe_memoryview(Value& value, const Object& object) {
+  const auto& fields = layout_.PyMemoryViewObject;
+  const Addr owner = word(object.address, fields.view_obj);
+  add_field(value, "length", std::to_string(word(object.address, fields.view_len)));
+  add_field(value, "itemsize", std::to_string(word(object.address, fields.view_itemsize)));
+  const std::string format = c_name_at(word(object.address, fields.view_format));
+  if (!format.empty()) add_field(value, "format", format);
+  add_field(value, "readonly", word(object.address, fields.view_readonly) != 0 ? "True" : "False");
+  add_field(value, "buffer", fmt::format("{:#x}", word(object.address, fields.view_buf)));
+  add_object(value, "object", owner);
+}
+
+// numpy's arrays and dtypes. Their layouts are numpy's ABI, the same for every build of a major version
+// (numpy/core/include/numpy/ndarraytypes.h, PyArrayObject_fields and PyArray_Descr; measured in 1.24 and 2.4).
+namespace {
+namespace ndarray {
+constexpr Field kData = {16, 8};
+constexpr Field kDimensionCount = {24, 4};
+constexpr Field kDimensions = {32, 8};
+constexpr Field kStrides = {40, 8};
+constexpr Field kBase = {48, 8};
+constexpr Field kDescr = {56, 8};
+constexpr Field kFlags = {64, 4};
+constexpr std::uint64_t kMostDimensions = 64;
+constexpr std::uint64_t kOwnsData = 4;
+constexpr Field kDescrKind = {24, 1};
+constexpr Field kDescrTypeNumber = {28, 4};
+constexpr Field kDescrSize1 = {32, 4};
+constexpr Field kDescrSize2 = {40, 8};
+// In 1.x what lies there is the pointer to a subarray's descriptor, or null; in 2.x the item's size.
+constexpr std::uint64_t kMostItemBytes = std::uint64_t{1} << 31;
+constexpr const char* kTypeNames[] = {"bool",    "int8",       "uint8",     "int16",      "uint16",      "int32",
+                                      "uint32",  "int64",      "uint64",    "int64",      "uint64",      "float32",
+                                      "float64", "longdouble", "complex64", "complex128", "clongdouble", "object",
+                                      "bytes",   "str",        "void",      "datetime64", "timedelta64", "float16"};
+}  // namespace ndarray
+}  // namespace
+
+void ValueReader::append_ndarray(std::string& out, const Object& object) {
+  Value value;
+  describe_ndarray(value, object);
+  out += fmt::format("<{} shape {} dtype {} at {:#x}>", type_name(*object.type), value.fields[0].text,
+                     value.fields[1].text, object.address);
+}
+
+void ValueReader::describe_ndarray(Value& value, const Object& object) {
+  const std::uint64_t count = word(object.address, ndarray::kDimensionCount);
+  const Addr dimensions = word(object.address, ndarray::kDimensions);
+  std::string shape;
+  std::string strides;
+  std::uint64_t elements = 1;
+  if (count > ndarray::kMostDimensions) damaged(object.address, "an array has more dimensions than numpy allows");
+  for (std::uint64_t i = 0; i < std::min(count, ndarray::kMostDimensions); ++i) {
+    const std::uint64_t dimension = reader_.load<std::uint64_t>(dimensions + i * kWordBytes).value_or(0);
+    const std::int64_t stride =
+        reader_.load<std::int64_t>(word(object.address, ndarray::kStrides) + i * kWordBytes).value_or(0);
+    shape += (i == 0 ? "" : ", ") + std::to_string(dimension);
+    strides += (i == 0 ? "" : ", ") + std::to_string(stride);
+    elements = checked_mul(elements, dimension).value_or(0);
+  }
+  const std::string tail = count == 1 ? ",)" : ")";
+  const Addr descr = word(object.address, ndarray::kDescr);
+  const std::uint64_t type_number = word(descr, ndarray::kDescrTypeNumber);
+  // 2.x has 64 bits of flags where 1.x has the size, which is never 0 but for empty strings.
+  const std::uint64_t size2 = word(descr, ndarray::kDescrSize2);
+  const bool is_2 = size2 != 0 && size2 < ndarray::kMostItemBytes;
+  const std::uint64_t item_bytes = is_2 ? size2 : word(descr, ndarray::kDescrSize1);
+  const auto kind = static_cast<char>(word(descr, ndarray::kDescrKind));
+  const bool known = type_number < std::size(ndarray::kTypeNames);
+  std::string dtype = known ? ndarray::kTypeNames[type_number] : fmt::format("number {}", type_number);
+  if (kind == 'S' || kind == 'U' || kind == 'V')
+    dtype = fmt::format("{}{}", kind, kind == 'U' ? item_bytes / 4 : item_bytes);
+  add_field(value, "shape", "(" + shape + tail);
+  add_field(value, "dtype", dtype, descr);
+  add_field(value, "itemsize", std::to_string(item_bytes));
+  add_field(value, "nbytes", std::to_string(checked_mul(elements, item_bytes).value_or(0)));
+  add_field(value, "strides", "(" + strides + tail);
+  add_field(value, "data", fmt::format("{:#x}", word(object.address, ndarray::kData)));
+  add_field(value, "owns data", (word(object.address, ndarray::kFlags) & ndarray::kOwnsData) != 0 ? "True" : "False");
+  add_object(value, "base", word(object.address, ndarray::kBase));
+}
+
+}  // namespace heapcore
