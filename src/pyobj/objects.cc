@@ -55,12 +55,6 @@ bool ObjectReader::is_linked(const ObjectView& object) {
          align_down(prev_of_next, 4) == node;
 }
 
-// Of the types only those made at run time have the collector's header (type_is_gc, Objects/typeobject.c).
-bool ObjectReader::is_static_type(Addr address) {
-  std::uint64_t flags = 0;
-  return reader_.try_load(address + layout_.PyTypeObject.tp_flags.offset, flags) && (flags & tp_flag::kHeapType) == 0;
-}
-
 bool ObjectReader::at(Addr address, ObjectView& object) {
   Addr type_address = 0;
   if (!reader_.try_load(address + layout_.PyObject.ob_type.offset, type_address)) return false;
@@ -73,20 +67,19 @@ bool ObjectReader::at(Addr address, ObjectView& object) {
   if (type.size_rule == SizeRule::kType || type.size_rule == SizeRule::kCtypesType) {
     std::uint64_t flags = 0;
     reader_.try_load(address + layout_.PyTypeObject.tp_flags.offset, flags);
-    if ((flags & tp_flag::kHeapType) == 0) return true;
+    if ((flags & tp_flag::kHeapType) == 0) {
+      if (!traits_.static_types_count_header) object.type.header_bytes = 0;
+      return true;
+    }
   }
   object.offset = type.header_bytes;
-  if (type.size_rule == SizeRule::kType && is_static_type(address)) {
-    object.offset = 0;
-    if (!traits_.static_types_count_header) object.type.header_bytes = 0;
-  }
   if (traits_.gc_head == GcHead::kNone) {
     std::uint8_t bits = 0;
     if (!reader_.try_load(address + layout_.PyObject.ob_gc_bits.offset, bits)) return false;
     object.tracked = is_tracked(bits);
     return true;
   }
-  if (object.offset == 0) return true;
+  if (type.header_bytes == 0) return true;
   const std::span<const std::byte> head = reader_.span(address - traits_.gc_head_bytes(), traits_.gc_head_bytes());
   return !head.empty() && read_gc_head(head, object);
 }

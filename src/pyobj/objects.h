@@ -86,7 +86,6 @@ class ObjectReader {
   bool recognise_plain(Addr address, std::span<const std::byte> block, ObjectView& object);
   bool recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block, ObjectView& object);
   bool is_object_address(std::uint64_t refcnt);
-  bool is_static_type(Addr address);
   bool read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const;
   bool read_gc_head(std::span<const std::byte> head, ObjectView& object) const;
   std::uint64_t size_by_rule(const ObjectView& object, std::span<const std::byte> bytes);

@@ -126,7 +126,7 @@ void ValueReader::append_str(std::string& out, const Object& object) {
 void ValueReader::append_unicode(std::string& out, const Object& object) {
   const std::uint64_t length = word(object.address, layout_.PyUnicodeObject.length);
   if (!options_.contents) return append_withheld(out, "unicode", length, "character");
-  constexpr unsigned unit_bytes = 4;
+  const auto unit_bytes = static_cast<unsigned>(traits_.unicode_unit_bytes);
   out += 'u';
   if (length == 0) {
     out += "''";
