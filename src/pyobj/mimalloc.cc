@@ -70,10 +70,7 @@ class SegmentSearch {
         }
       }
     }
-    const auto most =
-        std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    if (most == votes.end()) return std::nullopt;
-    return most->first;
+    return most_voted(votes);
   }
 
   // Every place where a segment can begin is looked at, so that those of threads that are gone are found too.
