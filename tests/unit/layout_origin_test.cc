@@ -47,8 +47,12 @@ TEST(LayoutOrigin, DebugOffsetsThatAgreeAreUsedAsTheyAre) {
   EXPECT_EQ(choices[0].traits.layout, &offsets.layout);
   for (const FieldOrigin& field : describe_layout(choices[0].traits, choices[0].origin)) {
     const std::string name = std::string(field.structure) + "." + field.field;
-    if (name == "PyInterpreterState.sysdict") EXPECT_EQ(field.source, "_Py_DebugOffsets");
-    if (name == "PyInterpreterState.gc_generations") EXPECT_EQ(field.source, "table 3.13.5");
+    if (name == "PyInterpreterState.sysdict") {
+      EXPECT_EQ(field.source, "_Py_DebugOffsets");
+    }
+    if (name == "PyInterpreterState.gc_generations") {
+      EXPECT_EQ(field.source, "table 3.13.5");
+    }
     EXPECT_EQ(field.place, field.in_table) << name;
   }
 }
