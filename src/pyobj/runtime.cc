@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "coreparse/code.h"
 #include "pyobj/arena_search.h"
@@ -18,21 +17,6 @@ namespace heapcore {
 namespace {
 
 constexpr std::size_t kMaxInterpreters = 10000;
-
-// "python3.11" or "libpython3.11.so.1.0" -> 3.11, patch unknown.
-std::optional<PyVersion> version_in_name(std::string_view name) {
-  const std::size_t at = name.find("python");
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view digits = name.substr(at + 6);
-  unsigned major_version = 0;
-  unsigned minor_version = 0;
-  const char* end = digits.data() + digits.size();
-  const auto [dot, bad_major] = std::from_chars(digits.data(), end, major_version);
-  if (bad_major != std::errc() || dot == end || *dot != '.') return std::nullopt;
-  const auto [rest, bad_minor] = std::from_chars(dot + 1, end, minor_version);
-  if (bad_minor != std::errc() || major_version > 9 || minor_version > 99) return std::nullopt;
-  return PyVersion{major_version << 24 | minor_version << 16 | 0xf0, false};
-}
 
 class Finder {
  public:
@@ -384,6 +368,13 @@ class Finder {
       if (runtime.traits.gc_home == GcHome::kStatic) runtime.interpreters.back().gc_collecting = is_collecting(module);
       if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
     }
+    // One may be idle, but not all.
+    if (!runtime.interpreters.empty() &&
+        std::none_of(runtime.interpreters.begin(), runtime.interpreters.end(),
+                     [&](const Interpreter& interpreter) { return has_threads(interpreter.address, layout); })) {
+      report(findings, "python-interpreter-damaged", runtime.interpreters[0].address,
+             "no interpreter has a thread; their states may not be as this heapcore takes them to be");
+    }
     if (runtime.interpreters.empty()) {
       report(findings, "python-not-initialised", *head,
              "the runtime has no interpreter: not yet initialised, or finalised");
@@ -410,6 +401,11 @@ class Finder {
       return;
     }
     runtime.shared_generations = generations;
+  }
+
+  bool has_threads(Addr interpreter, const PyLayout& layout) {
+    Addr thread = 0;
+    return reader_.try_load(interpreter + layout.PyInterpreterState.threads_head.offset, thread) && thread != 0;
   }
 
   // Its threads are its own, and the collector's rings in it close.
@@ -467,7 +463,7 @@ class Finder {
       const Addr head = generations + i * layout.gc_generation.size_bytes;
       Addr first = 0;
       Addr back = 0;
-      if (!reader_.try_load(head + fields._gc_next.offset, first)) return false;
+      if (!reader_.try_load(head + fields._gc_next.offset, first) || first == 0) return false;
       // A member that the snapshot lacks proves nothing either way, nor does one that is being collected (bit 1).
       const bool read = reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back);
       if (read && (back & 2) == 0 && align_down(back, 4) != head) return false;

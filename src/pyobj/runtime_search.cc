@@ -1,6 +1,7 @@
 #include "pyobj/runtime_search.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 namespace heapcore {
@@ -39,6 +40,20 @@ bool is_pointer(std::uint64_t word) {
 }
 
 }  // namespace
+
+std::optional<PyVersion> version_in_name(std::string_view name) {
+  const std::size_t at = name.find("python");
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = name.substr(at + 6);
+  unsigned major_version = 0;
+  unsigned minor_version = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [dot, bad_major] = std::from_chars(digits.data(), end, major_version);
+  if (bad_major != std::errc() || dot == end || *dot != '.') return std::nullopt;
+  const auto [rest, bad_minor] = std::from_chars(dot + 1, end, minor_version);
+  if (bad_minor != std::errc() || major_version > 9 || minor_version > 99) return std::nullopt;
+  return PyVersion{major_version << 24 | minor_version << 16 | 0xf0, false};
+}
 
 // .bss lies in the anonymous mapping right behind the module's own.
 std::vector<AddrRange> RuntimeSearch::variables_of(const Module& module) const {

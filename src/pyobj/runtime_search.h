@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "coreparse/snapshot.h"
@@ -25,6 +26,9 @@ struct TypeAnchor {
   Addr type_type = 0;
   Module module;  // a nameless one with the mapping's range where the snapshot names no module there
 };
+
+// What a file is called after: "python3.11" or "libpython3.11.so.1.0" -> 3.11, patch unknown.
+std::optional<PyVersion> version_in_name(std::string_view name);
 
 class RuntimeSearch {
  public:

@@ -10,7 +10,7 @@ def main():
     function, module = types.FunctionType, types.ModuleType
     # A type's own fixed part ends where its items begin; of bytes it counts the byte behind the text as well.
     said = {("PyTupleObject", "ob_item"): tuple.__basicsize__,
-            ("PyBytesObject", "ob_sval"): bytes.__basicsize__ - 1,
+            ("PyBytesObject" if sys.version_info >= (3,) else "PyStringObject", "ob_sval"): bytes.__basicsize__ - 1,
             ("PyTypeObject", "tp_dict"): type.__dictoffset__,
             ("PyTypeObject", "tp_weaklist"): type.__weakrefoffset__,
             ("PyFunctionObject", "func_dict"): function.__dictoffset__,
