@@ -76,6 +76,13 @@ enum class GenState : std::uint8_t {
   kFromZero,        // 0 created, 1 to 3 suspended, 4 running, 5 closed (3.15+)
 };
 
+// What a bounded lru_cache visits of each of its links.
+enum class LruLinks : std::uint8_t {
+  kVisited,                 // the link, which visits its contents itself (3.6)
+  kContentsVisited,         // key and result (3.7 to 3.9)
+  kContentsAndTypeVisited,  // and the link's type (3.10+)
+};
+
 struct PyTraits {
   PyVersion version{};
   const PyLayout* layout = nullptr;
@@ -99,7 +106,7 @@ struct PyTraits {
   NumberHome number_home = NumberHome::kAllocator;
   const char* builtins_module = "builtins";  // as types name it
 
-  // A static type may have instances before anybody made it ready (2.7).
+  // A static type may have instances before anybody made it ready, or without that (to 3.10).
   bool unready_types = false;
 
   // It counts the collector's header of static types too, though they have none (3.11, 3.12).
@@ -123,10 +130,13 @@ struct PyTraits {
   std::int8_t frame_cleared = 4;
   // An OrderedDict visits its keys once more, in its own list.
   bool ordered_dict_visits_nodes = true;
+  // The weak references to it (3.6).
+  bool ordered_dict_visits_weakrefs = false;
+  // Its iterators visit the tuple that they give out (to 3.8).
+  bool ordered_dict_iterator_visits_result = false;
   // Such a generator still visits its code (3.14+).
   bool cleared_generator_visits_code = false;
-  // A bounded lru_cache visits the type of its links, once for each (3.10+).
-  bool lru_cache_visits_link_types = true;
+  LruLinks lru_links = LruLinks::kContentsAndTypeVisited;
 
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;

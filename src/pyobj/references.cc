@@ -96,6 +96,20 @@ void ReferenceReader::visit_by_struct(const ObjectView& object, const ReferenceP
         visit(word(bytes, values.offset + i * kWordBytes), plan.inner, EdgeName{What::kItem, "", i});
       return;
     }
+    case StructId::ksimplequeueobject: {  // 3.13+: a ring
+      const auto& fields = layout_.simplequeueobject;
+      const std::uint64_t capacity = field(bytes, fields.buf_items_cap);
+      const std::uint64_t first = field(bytes, fields.buf_get_idx);
+      const Addr ring = field(bytes, fields.buf_items);
+      if (ring == 0 || capacity == 0 || first >= capacity) return;
+      visit(ring, RefKind::kBuffer, EdgeName{What::kField, "buf.items"});
+      const Bytes items = words_at(object.address, ring, capacity);
+      if (items.size() != capacity * kWordBytes) return;
+      const std::uint64_t count = std::min(field(bytes, fields.buf_num_items), capacity);
+      for (std::uint64_t i = 0; i < count; ++i)
+        visit(word(items, (first + i) % capacity * kWordBytes), plan.inner, EdgeName{What::kItem, "", i});
+      return;
+    }
     case StructId::kElementObject:
       return visit_element(object, plan, bytes, visit);
     default:

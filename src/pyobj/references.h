@@ -10,6 +10,7 @@
 // Source: the tp_traverse of each type in CPython 2.7 to 3.15 (Objects/*.c, Modules/*.c).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -99,6 +100,7 @@ struct ReferencePlan {
   bool has_managed_dict = false;   // a word before the object
   std::uint32_t items_offset = 0;  // of the inline items of a var-sized struct; 0: none
   std::uint32_t hidden_items = 0;  // a structseq's: beyond ob_size
+  RefKind hidden_kind = RefKind::kOwned;
   std::uint32_t basicsize = 0;
   std::uint32_t itemsize = 0;
 };
@@ -244,7 +246,9 @@ class ReferenceReader {
       items = partial_words(object.address, object.address + plan.items_offset, count);
     else
       items = items.first(count * kWordBytes);
-    visit_items(items, plan.inner, visit);
+    const std::size_t shown = items.size() - std::min<std::size_t>(items.size(), plan.hidden_items * kWordBytes);
+    visit_items(items.first(shown), plan.inner, visit);
+    if (shown != items.size()) visit_items(items.subspan(shown), plan.hidden_kind, visit);
   }
 
   bool dict_table(const ObjectView& object, std::span<const std::byte> bytes, DictTable& table);
@@ -322,6 +326,8 @@ class ReferenceReader {
   void visit_static_type(const ObjectView& object, Bytes bytes, const Sink& visit);
   void visit_cached_keys(Addr keys_at, const Sink& visit);
   void visit_module(const ObjectView& object, Bytes bytes, const Sink& visit);
+  bool is_atexit(Bytes module, std::uint64_t state_bytes);
+  void visit_exit_callbacks(const ObjectView& object, Addr state, const Sink& visit);
   void visit_code(const ObjectView& object, Bytes bytes, const Sink& visit);
   void visit_frame_object(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_old_frame(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);

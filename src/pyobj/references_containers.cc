@@ -108,6 +108,8 @@ void ReferenceReader::visit_ordered_dict(const ObjectView& object, const Referen
   const auto& fields = layout_.PyODictObject;
   const auto& node = layout_._odictnode;
   visit(field(bytes, fields.od_inst_dict), plan.inner, named("__dict__"));
+  if (traits_.ordered_dict_visits_weakrefs)
+    visit(field(bytes, fields.od_weakreflist), plan.inner, named("od_weakreflist"));
   visit(field(bytes, fields.od_fast_nodes), RefKind::kBuffer, named("od_fast_nodes"));
   Addr at = field(bytes, fields.od_first);
   std::uint64_t left = field(bytes, layout_.PyDictObject.ma_used);
@@ -175,11 +177,14 @@ std::span<const std::byte> ReferenceReader::instance_values(const ObjectView& ob
       }
       break;
     case ReferencePlan::Values::kInline: {
-      visit(dict, plan.inner, named("__dict__"));
-      if (plan.names == 0 || plan.basicsize + fields.size_bytes > bytes.size()) return {};
-      const Bytes header = bytes.subspan(plan.basicsize);
+      // While the values are valid, a dict has no others, and is not visited.
+      Bytes header;
+      if (plan.names != 0 && plan.basicsize + fields.size_bytes <= bytes.size()) header = bytes.subspan(plan.basicsize);
       const std::uint64_t capacity = field(header, fields.capacity);
-      if (field(header, fields.valid) == 0 || fields.values.offset + capacity * kWordBytes > header.size()) return {};
+      const bool valid =
+          field(header, fields.valid) != 0 && fields.values.offset + capacity * kWordBytes <= header.size();
+      visit(dict, valid ? RefKind::kOwned : plan.inner, named("__dict__"));
+      if (!valid) return {};
       return header.subspan(fields.values.offset, capacity * kWordBytes);
     }
   }
@@ -274,9 +279,14 @@ void ReferenceReader::visit_lru_cache(const ObjectView& object, const ReferenceP
     if (words.empty() || field(words, link.prev) != previous || left-- == 0)
       return damaged(object.address, "an lru_cache's ring breaks off");
     const Addr key = field(words, link.key);
-    visit(key, plan.inner, EdgeName{What::kDictKey, "", key});
-    visit(field(words, link.result), plan.inner, EdgeName{What::kDictValue, "", key});
-    if (traits_.lru_cache_visits_link_types)
+    if (traits_.lru_links == LruLinks::kVisited) {
+      visit(at, plan.inner, EdgeName{What::kDictValue, "", key});
+    } else {
+      visit(key, plan.inner, EdgeName{What::kDictKey, "", key});
+      visit(field(words, link.result), plan.inner, EdgeName{What::kDictValue, "", key});
+      visit(at, RefKind::kOwned, named("link"));
+    }
+    if (traits_.lru_links == LruLinks::kContentsAndTypeVisited)
       visit(field(words, layout_.PyObject.ob_type), plan.inner, named("lru_list_elem_type"));
     previous = at;
     at = field(words, link.next);

@@ -127,9 +127,8 @@ void ReferenceReader::visit_generator(const ObjectView& object, const ReferenceP
                                       const Sink& visit) {
   const auto& fields = layout_.PyGenObject;
   const bool embedded = fields.gi_iframe.present();
-  const RefKind names = embedded ? plan.inner : RefKind::kOwned;
-  visit(field(bytes, fields.gi_name), names, named("__name__"));
-  visit(field(bytes, fields.gi_qualname), names, named("__qualname__"));
+  visit(field(bytes, fields.gi_name), plan.inner, named("__name__"));
+  visit(field(bytes, fields.gi_qualname), plan.inner, named("__qualname__"));
   visit(field(bytes, fields.gi_frame), plan.inner, named("gi_frame"));
   visit(field(bytes, fields.gi_code), plan.inner, named("gi_code"));
   visit(field(bytes, fields.exc_type), plan.inner, named("exc_type"));

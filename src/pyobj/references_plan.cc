@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "pyobj/references.h"
+#include "pyobj/static_types.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -20,17 +21,28 @@ struct ReferenceRow {
   std::size_t field_at;  // of the Field in PyLayout
   RefKind kind;
   const char* edge;
-  bool items = false;  // ob_size words from here on
+  bool items = false;               // ob_size words from here on
+  bool heap_only = false;           // visited if the type is a heap type, else owned
+  bool PyTraits::*trait = nullptr;  // visited in versions that have it, else owned
 };
 
 constexpr ReferenceRow kRows[] = {
 #define HC_REF(tag, field, edge) {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kVisited, edge},
 #define HC_REF_IN(tag, other, field, edge) {StructId::k##tag, offsetof(PyLayout, other.field), RefKind::kVisited, edge},
+#define HC_REF_IF_HEAP(tag, field, edge) \
+  {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kVisited, edge, false, true},
+#define HC_REF_IF(tag, field, edge, trait) \
+  {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kVisited, edge, false, false, &PyTraits::trait},
 #define HC_OWNED(tag, field, edge) {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kOwned, edge},
 #define HC_OWNED_IN(tag, other, field, edge) {StructId::k##tag, offsetof(PyLayout, other.field), RefKind::kOwned, edge},
 #define HC_BUFFER(tag, field, edge) {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kBuffer, edge},
 #define HC_WEAK(tag, field, edge) {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kWeak, edge},
 #define HC_ITEMS(tag, field) {StructId::k##tag, offsetof(PyLayout, tag.field), RefKind::kVisited, "", true},
+#include "pyobj/kinds.def"
+};
+
+constexpr StructId kTypeUnvisited[] = {
+#define HC_TYPE_UNVISITED(tag) StructId::k##tag,
 #include "pyobj/kinds.def"
 };
 
@@ -110,8 +122,8 @@ std::uint64_t subclass_flag(Kind kind) {
 // Makes the plan of one type.
 class PlanMaker {
  public:
-  PlanMaker(Reader& reader, const PyTraits& traits, TypeTable& types)
-      : reader_(reader), traits_(traits), layout_(*traits.layout), types_(types) {}
+  PlanMaker(Reader& reader, const PyRuntime& runtime, TypeTable& types)
+      : reader_(reader), runtime_(runtime), traits_(runtime.traits), layout_(*traits_.layout), types_(types) {}
 
   ReferencePlan make(const TypeInfo& type) {
     plan_.kind = type.kind;
@@ -122,8 +134,12 @@ class PlanMaker {
     plan_.itemsize = static_cast<std::uint32_t>(type.itemsize);
     if (type.kind == Kind::kTuple) plan_.items_offset = layout_.PyTupleObject.ob_item.offset;
     add_chain(type);
+    if (type.kind == Kind::kTuple) add_hidden_items(type);
     add_managed_dict(type);
-    const bool visits_type = type.has_gc() && (made_by_class(type.address) || traits_.c_instances_visit_type);
+    const bool leaves_it_out = type.kind_type == type.address && type.row != nullptr &&
+                               std::ranges::count(kTypeUnvisited, type.row->struct_id) != 0;
+    const bool visits_type =
+        type.has_gc() && (made_by_class(type.address) || (traits_.c_instances_visit_type && !leaves_it_out));
     plan_.has_type = type.is_heap_type;
     plan_.type_kind = visits_type ? RefKind::kVisited : RefKind::kOwned;
     std::sort(plan_.pointers.begin(), plan_.pointers.end(),
@@ -168,6 +184,27 @@ class PlanMaker {
   }
 
   std::uint64_t managed_flag() const { return traits_.pre_header == PreHeader::kNone ? 0 : ~std::uint64_t{0}; }
+
+  // A structseq hides its last fields from those who ask for its length. To 3.10 tuple's own tp_traverse does not visit
+  // those.
+  void add_hidden_items(const TypeInfo& type) {
+    const Addr dict = type_dict(reader_, runtime_, type.address);
+    const auto shown = number_in(dict, "n_sequence_fields");
+    const auto all = number_in(dict, "n_fields");
+    if (!shown || !all || *all < *shown || *all > kMaxSlots) return;
+    plan_.hidden_items = *all - *shown;
+    const Addr base = load<Addr>(type.address, layout_.PyTypeObject.tp_base);
+    if (load<Addr>(type.address, layout_.PyTypeObject.tp_traverse) ==
+        load<Addr>(base, layout_.PyTypeObject.tp_traverse))
+      plan_.hidden_kind = RefKind::kOwned;
+    else
+      plan_.hidden_kind = plan_.inner;
+  }
+
+  std::optional<std::uint32_t> number_in(Addr dict, std::string_view key) {
+    const auto value = dict != 0 ? dict_get(reader_, traits_, dict, key) : std::nullopt;
+    return value ? small_int(reader_, traits_, *value) : std::nullopt;
+  }
 
   void add_managed_dict(const TypeInfo& type) {
     if ((type.flags & tp_flag::kManagedDict & managed_flag()) == 0) return;
@@ -224,7 +261,9 @@ class PlanMaker {
       for (std::uint32_t at = 0; at + kWordBytes <= field.width_bytes; at += kWordBytes) {
         const auto offset = static_cast<std::uint32_t>(bias + field.offset + at);
         if (offset + kWordBytes > layer.basicsize) break;
-        add(offset, row.kind == RefKind::kVisited ? plan_.inner : row.kind, row.edge);
+        const bool visited = row.kind == RefKind::kVisited && (!row.heap_only || layer.is_heap_type) &&
+                             (row.trait == nullptr || traits_.*row.trait);
+        add(offset, visited ? plan_.inner : row.kind == RefKind::kVisited ? RefKind::kOwned : row.kind, row.edge);
       }
     }
   }
@@ -284,6 +323,7 @@ class PlanMaker {
   }
 
   Reader& reader_;
+  const PyRuntime& runtime_;
   const PyTraits& traits_;
   const PyLayout& layout_;
   TypeTable& types_;
@@ -293,7 +333,7 @@ class PlanMaker {
 const ReferencePlan& ReferenceReader::make_plan(TypeId id) {
   if (id >= plans_.size()) plans_.resize(id + 1);
   const TypeInfo& info = types_.shared_info(id);
-  plans_[id] = std::make_unique<ReferencePlan>(PlanMaker(elsewhere_, traits_, types_).make(info));
+  plans_[id] = std::make_unique<ReferencePlan>(PlanMaker(elsewhere_, runtime_, types_).make(info));
   return *plans_[id];
 }
 

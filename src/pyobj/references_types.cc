@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "pyobj/references.h"
+#include "pyobj/static_types.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -57,31 +58,49 @@ void ReferenceReader::visit_cached_keys(Addr keys_at, const Sink& visit) {
   }
 }
 
-// From 3.12 on the dict and the subclasses of the interpreter's own types lie in the interpreter's state;
-// tp_subclasses then is 1 + their place there.
+// tp_subclasses of a type that interpreters keep a state of is 1 + the state's place.
 void ReferenceReader::visit_static_type(const ObjectView& object, Bytes bytes, const Sink& visit) {
-  const Addr subclasses = field(bytes, layout_.PyTypeObject.tp_subclasses);
-  const Field& table = layout_.PyInterpreterState.types_builtins;
-  if (!table.present()) return visit(subclasses, RefKind::kOwned, named("tp_subclasses"));
-  const bool old_name = layout_.managed_static_type_state.size_bytes == 0;
-  const auto read = [&](const auto& state) {
-    const std::uint64_t places = table.width_bytes / state.size_bytes;
-    if (subclasses == 0 || subclasses > places) return visit(subclasses, RefKind::kOwned, named("tp_subclasses"));
-    for (const Interpreter& interpreter : runtime_.interpreters) {
-      // 3.13+: the table follows the number of its entries.
-      const Addr start = interpreter.address + table.offset + table.width_bytes % state.size_bytes;
-      const Bytes words = elsewhere_.span(start + (subclasses - 1) * state.size_bytes, state.size_bytes);
-      if (field(words, state.type) != object.address) continue;
-      visit(field(words, state.tp_dict), RefKind::kOwned, named("__dict__"));
-      visit(field(words, state.tp_subclasses), RefKind::kOwned, named("tp_subclasses"));
-    }
-  };
-  if (old_name && layout_.static_builtin_state.size_bytes != 0) return read(layout_.static_builtin_state);
-  if (!old_name) return read(layout_.managed_static_type_state);
+  bool kept = false;
+  for (const Interpreter& interpreter : runtime_.interpreters) {
+    const auto state = static_type_state(elsewhere_, layout_, interpreter.address, object.address);
+    if (!state) continue;
+    kept = true;
+    visit(state->dict, RefKind::kOwned, named("__dict__"));
+    visit(state->subclasses, RefKind::kOwned, named("tp_subclasses"));
+  }
+  if (!kept) visit(field(bytes, layout_.PyTypeObject.tp_subclasses), RefKind::kOwned, named("tp_subclasses"));
+}
+
+// The state of atexit, to 3.9: pointers to what it calls.
+bool ReferenceReader::is_atexit(Bytes module, std::uint64_t state_bytes) {
+  Addr name = 0;
+  const Addr def = field(module, layout_.PyModuleObject.md_def);
+  return state_bytes != 0 && state_bytes == layout_.atexitmodule_state.size_bytes &&
+         elsewhere_.try_load(def + layout_.PyModuleDef.m_name.offset, name) &&
+         elsewhere_.c_string(name, 16) == "atexit";
+}
+
+void ReferenceReader::visit_exit_callbacks(const ObjectView& object, Addr state, const Sink& visit) {
+  const auto& fields = layout_.atexitmodule_state;
+  const auto& callback = layout_.atexit_callback;
+  const Bytes words = elsewhere_.span(state, fields.size_bytes);
+  if (words.empty()) return damaged(object.address, "the state of atexit is not in the snapshot");
+  const Addr table = field(words, fields.atexit_callbacks);
+  visit(table, RefKind::kBuffer, named("atexit_callbacks"));
+  const Bytes items = words_at(object.address, table, field(words, fields.ncallbacks));
+  for (std::size_t at = 0; at + kWordBytes <= items.size(); at += kWordBytes) {
+    const Addr item = word(items, at);
+    const Bytes parts = item == 0 ? Bytes() : elsewhere_.span(item, callback.size_bytes);
+    if (parts.empty()) continue;
+    visit(item, RefKind::kBuffer, named("callback"));
+    visit(field(parts, callback.func), RefKind::kVisited, named("func"));
+    visit(field(parts, callback.args), RefKind::kVisited, named("args"));
+    visit(field(parts, callback.kwargs), RefKind::kVisited, named("kwargs"));
+  }
 }
 
 // What an extension keeps for its module: md_def->m_size bytes, visited by a function of its own.
-void ReferenceReader::visit_module(const ObjectView&, Bytes bytes, const Sink& visit) {
+void ReferenceReader::visit_module(const ObjectView& object, Bytes bytes, const Sink& visit) {
   const auto& fields = layout_.PyModuleObject;
   const Addr state = field(bytes, fields.md_state);
   if (state == 0) return;
@@ -92,6 +111,7 @@ void ReferenceReader::visit_module(const ObjectView&, Bytes bytes, const Sink& v
   }
   if (size == 0 || size > kMaxStateBytes) return;
   visit(state, RefKind::kBuffer, named("md_state"));
+  if (is_atexit(bytes, size)) return visit_exit_callbacks(object, state, visit);
   const Bytes words = elsewhere_.span(state, size);
   visit_words(words, 0, words.size(), visit);
 }

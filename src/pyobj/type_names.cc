@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pyobj/runtime_search.h"
+#include "pyobj/static_types.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -298,32 +299,6 @@ class NameSearch {
     return 0;
   }
 
-  // The dict of a type: its own, or (3.12+) for static types the one that the interpreter keeps for it.
-  Addr dict_of(Addr type) {
-    if (const Addr own = load(type, layout_.PyTypeObject.tp_dict); own != 0) return own;
-    const auto& fields = layout_.PyInterpreterState;
-    const Addr interpreter = runtime_.interpreters.back().address;
-    for (const Field& states : {fields.types_builtins, fields.types_for_extensions}) {
-      if (const Addr dict = dict_in_states(interpreter, states, type); dict != 0) return dict;
-    }
-    return 0;
-  }
-
-  // An array of states, before which there may be a count or two, which take less room than a state.
-  Addr dict_in_states(Addr interpreter, const Field& states, Addr type) {
-    const auto& managed = layout_.managed_static_type_state;
-    const auto& builtin = layout_.static_builtin_state;
-    const bool is_managed = managed.size_bytes != 0;
-    const std::uint32_t size_bytes = is_managed ? managed.size_bytes : builtin.size_bytes;
-    if (!states.present() || size_bytes == 0) return 0;
-    for (std::uint32_t at = states.width_bytes % size_bytes; at < states.width_bytes; at += size_bytes) {
-      const Addr state = interpreter + states.offset + at;
-      if (load(state, is_managed ? managed.type : builtin.type) != type) continue;
-      return load(state, is_managed ? managed.tp_dict : builtin.tp_dict);
-    }
-    return 0;
-  }
-
   const Module* module_of(Addr type) const {
     for (const Module& module : snapshot_.modules) {
       // .bss lies right behind.
@@ -473,7 +448,7 @@ class NameSearch {
   void by_attributes() {
     for (const Attribute& known : kAttributes) {
       const Addr type = named(known.type);
-      const Addr dict = type == 0 ? 0 : dict_of(type);
+      const Addr dict = type == 0 ? 0 : type_dict(reader_, runtime_, type);
       const auto value = dict_get(reader_, runtime_.traits, dict, known.name);
       if (value) name(type_of(*value), known.tp_name);
     }
@@ -493,7 +468,7 @@ class NameSearch {
     for (const Addr type : types_beside_type()) {
       if (names_.contains(type)) continue;
       std::set<std::string> attributes;
-      for (const auto& [key, value] : items(dict_of(type))) {
+      for (const auto& [key, value] : items(type_dict(reader_, runtime_, type))) {
         if (auto decoded = text(key)) attributes.insert(std::move(*decoded));
       }
       for (const Mark& mark : kMarks) {

@@ -13,6 +13,7 @@ import gc
 import os
 import sys
 
+import reference_shapes
 import truth
 import zoo
 
@@ -29,10 +30,11 @@ def write_all(fd, referents=gc.get_referents, write=os.write):
     skipped = own_frames()
     seen = {}
     stack = []
-    skipped += [id(skipped), id(seen), id(stack)]
-    stack.extend(gc.get_objects())
+    pop, extend = stack.pop, stack.extend
+    skipped += [id(skipped), id(seen), id(stack), id(pop), id(extend)]
+    extend(gc.get_objects())
     while stack:
-        item = stack.pop()
+        item = pop()
         address = id(item)
         if address in seen or address in skipped:
             continue
@@ -43,7 +45,7 @@ def write_all(fd, referents=gc.get_referents, write=os.write):
             line += " %x" % id(other)
         other = None
         write(fd, (line + "\n").encode("utf-8", "replace"))
-        stack.extend(found)
+        extend(found)
         found = item = None
 
 
@@ -56,6 +58,7 @@ def main():
     zoo.make_cycles(n)
     zoo.make_builtins(n)
     zoo.make_traps(n)
+    reference_shapes.make()
     fd = os.open(os.path.join(directory, "referents.txt"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     write_all(fd)
     truth.say_and_sleep(zoo.signal.pause)
