@@ -38,6 +38,8 @@ class AloneView(test_zoo.View):
 
     def document(self, name):
         document = super().document(name)
+        if name == "malloc":  # how malloc_info is to be read depends on which libc wrote it
+            document["target"]["libc"] = self.with_files.document(name)["target"]["libc"]
         if name not in ("types", "tracked"):
             return document
         names = {row["address"]: row for row in self.with_files.document(name)["types"]}
