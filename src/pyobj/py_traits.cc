@@ -83,8 +83,6 @@ const Row kRows[] = {
       .static_types_named_as_held = false,
       .stgdict_has_sizeof = false,
       .c_instances_visit_type = false,
-      .ordered_dict_visits_weakrefs = true,
-      .ordered_dict_iterator_visits_result = true,
       .lru_links = LruLinks::kVisited,
       .gc_home = GcHome::kStatic}},
     {3,
@@ -95,7 +93,6 @@ const Row kRows[] = {
       .unready_types = true,
       .static_types_named_as_held = false,
       .c_instances_visit_type = false,
-      .ordered_dict_iterator_visits_result = true,
       .lru_links = LruLinks::kContentsVisited,
       .gc_home = GcHome::kRuntime}},
     {3,
@@ -105,7 +102,6 @@ const Row kRows[] = {
       .unready_types = true,
       .static_types_named_as_held = false,
       .c_instances_visit_type = false,
-      .ordered_dict_iterator_visits_result = true,
       .lru_links = LruLinks::kContentsVisited,
       .gc_home = GcHome::kRuntime}},
     {3,
@@ -216,6 +212,15 @@ const std::vector<PatchLayout>& layouts_of(const Row& row) {
   return all[static_cast<std::size_t>(&row - kRows)];
 }
 
+// What changed from one patch release to another. Of an unknown patch, the newest behaviour is taken.
+void adapt_to_patch(PyTraits& traits, unsigned minor, unsigned patch) {
+  traits.ordered_dict_visits_weakrefs = minor == 6 || (minor == 7 && patch < 7) || (minor == 8 && patch < 3);
+  traits.dict_visits_inline_values = minor > 14 || (minor == 14 && patch >= 4) || (minor == 13 && patch >= 13);
+  traits.type_variables_visit_name = minor > 14 || (minor == 14 && patch >= 1) || (minor == 13 && patch >= 10);
+  traits.cleared_generator_visits_code = minor >= 14;
+  traits.methodcaller_args_are_tuple = minor >= 14;
+}
+
 }  // namespace
 
 std::string PyVersion::text() const {
@@ -240,6 +245,7 @@ std::vector<PyTraits> candidate_traits(const PyVersion& version) {
     traits.layout = &layout.layout;
     traits.layout_version = layout.table_version;
     traits.debug_build = layout.debug_build;
+    adapt_to_patch(traits, version.minor_version(), patch);
     candidates.push_back(traits);
   };
   // A layout holds until the next one; so the newest that is not newer than the version, and if that fails its

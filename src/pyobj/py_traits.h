@@ -130,10 +130,15 @@ struct PyTraits {
   std::int8_t frame_cleared = 4;
   // An OrderedDict visits its keys once more, in its own list.
   bool ordered_dict_visits_nodes = true;
-  // The weak references to it (3.6).
+  // And the list of the weak references to it (to 3.7.6 and 3.8.2).
   bool ordered_dict_visits_weakrefs = false;
-  // Its iterators visit the tuple that they give out (to 3.8).
-  bool ordered_dict_iterator_visits_result = false;
+  // An instance that has its dict visits that, and the dict the values that lie in the instance; not the instance
+  // itself (3.13.13+, 3.14.4+, and where distributions backported it).
+  bool dict_visits_inline_values = false;
+  // TypeVar and its kin visit their name (3.13.10+, 3.14.1+).
+  bool type_variables_visit_name = false;
+  // methodcaller keeps its arguments in a tuple (3.14+).
+  bool methodcaller_args_are_tuple = false;
   // Such a generator still visits its code (3.14+).
   bool cleared_generator_visits_code = false;
   LruLinks lru_links = LruLinks::kContentsAndTypeVisited;

@@ -137,7 +137,7 @@ void ReferenceReader::visit_other(const ObjectView& object, const ReferencePlan&
     case Kind::kType:
       return visit_type(object, plan, bytes, visit);
     case Kind::kCode:
-      return visit_code(object, bytes, visit);
+      return visit_code(object, plan, bytes, visit);
     case Kind::kFrame:
       return visit_frame_object(object, plan, bytes, visit);
     case Kind::kGenerator:

@@ -328,7 +328,7 @@ class ReferenceReader {
   void visit_module(const ObjectView& object, Bytes bytes, const Sink& visit);
   bool is_atexit(Bytes module, std::uint64_t state_bytes);
   void visit_exit_callbacks(const ObjectView& object, Addr state, const Sink& visit);
-  void visit_code(const ObjectView& object, Bytes bytes, const Sink& visit);
+  void visit_code(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_frame_object(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_old_frame(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_generator(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);

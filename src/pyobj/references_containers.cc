@@ -67,7 +67,7 @@ bool ReferenceReader::dict_table(const ObjectView& object, Bytes bytes, DictTabl
     std::uint8_t embedded = 0;
     if (values.embedded.present()) elsewhere_.try_load(values_at + values.embedded.offset, embedded);
     table.values = elsewhere_.span(values_at + values.values.offset, table.count * kWordBytes);
-    table.visits_values = embedded == 0;
+    table.visits_values = embedded == 0 || traits_.dict_visits_inline_values;
     table.holds_keys = keys->refcnt == 1;
     if (table.values.empty()) table.count = 0;
   }
@@ -183,6 +183,10 @@ std::span<const std::byte> ReferenceReader::instance_values(const ObjectView& ob
       const std::uint64_t capacity = field(header, fields.capacity);
       const bool valid =
           field(header, fields.valid) != 0 && fields.values.offset + capacity * kWordBytes <= header.size();
+      if (dict != 0 && traits_.dict_visits_inline_values) {
+        visit(dict, plan.inner, named("__dict__"));
+        return {};
+      }
       visit(dict, valid ? RefKind::kOwned : plan.inner, named("__dict__"));
       if (!valid) return {};
       return header.subspan(fields.values.offset, capacity * kWordBytes);

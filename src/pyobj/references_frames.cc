@@ -154,11 +154,10 @@ void ReferenceReader::visit_generator(const ObjectView& object, const ReferenceP
         named("gi_code"));
 }
 
-// Code is no object of the collector's: nothing of it is visited.
-void ReferenceReader::visit_code(const ObjectView& object, Bytes bytes, const Sink& visit) {
+// Code is an object of the collector's in free-threaded builds only, and visits its constants.
+void ReferenceReader::visit_code(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit) {
   const auto& fields = layout_.PyCodeObject;
   const std::pair<const Field*, const char*> kHeld[] = {
-      {&fields.co_consts, "co_consts"},
       {&fields.co_names, "co_names"},
       {&fields.co_varnames, "co_varnames"},
       {&fields.co_cellvars, "co_cellvars"},
@@ -174,6 +173,7 @@ void ReferenceReader::visit_code(const ObjectView& object, Bytes bytes, const Si
       {&fields.co_localspluskinds, "co_localspluskinds"},
       {&fields._co_code, "co_code"},
   };
+  visit(field(bytes, fields.co_consts), plan.inner, named("co_consts"));
   for (const auto& [at, name] : kHeld) visit(field(bytes, *at), RefKind::kOwned, named(name));
   visit(field(bytes, fields.co_extra), RefKind::kBuffer, named("co_extra"));
   visit(field(bytes, fields.co_cell2arg), RefKind::kBuffer, named("co_cell2arg"));

@@ -12,6 +12,7 @@
 #include "pyobj/number_blocks.h"
 #include "pyobj/runtime_search.h"
 #include "pyobj/strings.h"
+#include "pyobj/traverse_code.h"
 
 namespace heapcore {
 namespace {
@@ -289,6 +290,10 @@ class Finder {
                "the segments of mimalloc, which hold all objects, were not found");
       }
       return runtime;
+    }
+    if (traits.layout->PyDictValues.embedded.present()) {
+      if (const auto dict_first = visits_managed_dict_first(snapshot_, module))
+        runtime.traits.dict_visits_inline_values = *dict_first;
     }
     if (symbol(module, "PyUnicodeUCS2_FromUnicode")) runtime.traits.unicode_unit_bytes = 2;
     find_arena_tables(snapshot_, module, runtime);
