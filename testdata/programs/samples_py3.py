@@ -1,10 +1,14 @@
 """The samples that only CPython 3 has, and what is asked of it in its own way. See samples.py."""
 
-import asyncio
 import collections
 import functools
 import sys
 import types
+
+try:
+    import asyncio
+except ImportError:  # small_zoo.py does without
+    asyncio = None
 
 KEPT = []
 TEXTS = {}  # by id: what is not to be asked, since asking would change it
@@ -48,7 +52,15 @@ def make():
     yield "chained exception", caught_chain()
     yield "mapping proxy", types.MappingProxyType({"a": 1})
     yield "large range", range(0, 10 ** 30, 7)
-    # A loop that has run, with tasks in each state.
+    yield "created coroutine", waiting(None)
+    yield "created async generator", numbering()
+    if asyncio:
+        for name, item in make_futures():
+            yield name, item
+
+
+def make_futures():
+    """Of a loop that has run, with tasks in each state."""
     loop = asyncio.new_event_loop()
     KEPT.append(loop)
     pending, done, failed = loop.create_future(), loop.create_future(), loop.create_future()
@@ -67,8 +79,6 @@ def make():
         yield name + " task", task
     yield "suspended coroutine", coroutine_of(tasks[0])
     yield "finished coroutine", coroutine_of(tasks[1])
-    yield "created coroutine", waiting(None)
-    yield "created async generator", numbering()
 
 
 def coroutine_of(task):
@@ -114,6 +124,10 @@ def type_name(cls):
     return "%s.%s" % (cls.__module__, cls.__qualname__)
 
 
+def is_future(item):
+    return asyncio is not None and isinstance(item, asyncio.Future)
+
+
 def keys(item):
     return iter(item)
 
@@ -121,14 +135,14 @@ def keys(item):
 def text(item):
     if isinstance(item, collections.OrderedDict):
         return "OrderedDict(%s)" % (dict.__repr__(dict(item)) if item else "")
-    if isinstance(item, asyncio.Future):
+    if is_future(item):
         return object.__repr__(item)
     return repr(item)
 
 
 def fields_of(item):
     kind = type(item).__name__
-    if isinstance(item, asyncio.Future):
+    if is_future(item):
         return future_fields(item)
     if isinstance(item, BaseException):
         return exception_fields(item)
