@@ -99,18 +99,20 @@ class Finder {
   // DWARF fits whichever version is tried, so it is not asked in order to tell versions apart.
   // REQUIRES: candidate_traits(version) has any.
   Attempt best_attempt(const Module& module, const PyVersion& version, bool with_dwarf = true) {
+    std::optional<Attempt> best;
     std::optional<Attempt> likeliest;
+    std::optional<Attempt> unsaid;  // all verifies, but that its build is the right one is not said
     const std::optional<bool> exported = exports_debug_build(module);
     const auto complete = [&](const std::vector<LayoutChoice>& choices) {
       for (const LayoutChoice& choice : choices) {
-        const bool debug_build = choice.traits.debug_build;
-        if (exported && *exported != debug_build) continue;
+        if (exported && *exported != choice.traits.debug_build) continue;
         Attempt attempt;
         attempt.runtime = find_runtime(module, choice.traits, attempt.findings);
         if (attempt.runtime) attempt.runtime->layout_origin = choice.origin;
-        const bool right_build = exported || says_debug_build(attempt).value_or(debug_build) == debug_build;
-        const bool done = attempt.complete() && right_build;
-        if (done || !likeliest) likeliest = std::move(attempt);
+        const std::optional<bool> said = exported ? exported : says_debug_build(attempt);
+        const bool done = attempt.complete() && said == choice.traits.debug_build;
+        std::optional<Attempt>& kept = done ? best : attempt.complete() && !said ? unsaid : likeliest;
+        if (!kept) kept = std::move(attempt);
         if (done) return true;
       }
       return false;
@@ -123,7 +125,7 @@ class Finder {
     } else if (!by_tables()) {
       by_dwarf();
     }
-    return std::move(*likeliest);
+    return std::move(best ? *best : unsaid ? *unsaid : *likeliest);
   }
 
   // Whether it was built with Py_DEBUG, which implies Py_REF_DEBUG, whose total it then exports. Nothing where symbols

@@ -163,6 +163,7 @@ def main():
     make_holes()
     KEEP["samples"] = samples.make()
     samples.write(os.path.join(directory, "samples.json"), KEEP["samples"])
+    "".encode()  # the codec is looked up and kept
     fd = os.open(os.path.join(directory, "truth.json"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     truth.write_settled(fd, COUNTS)
     truth.say_and_sleep(signal.pause)
