@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/process.h"
+#include "analysis/reachable.h"
 #include "analysis/sight.h"
 #include "analysis/stock.h"
 #include "malloc_commands.h"
@@ -44,8 +45,10 @@ class Command {
     rows.by = options_.by;
     rows.tracked_only = options_.tracked;
     if (process_.runtime() != nullptr) {
-      const Census census =
-          timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
+      const Census census = timings_.time("decode", [&] {
+        return options_.reachable ? take_census_of_reachable(process_, progress_, process_.findings)
+                                  : take_census(process_, progress_, process_.findings);
+      });
       rows =
           timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
     }

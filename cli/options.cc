@@ -144,7 +144,12 @@ void add_options(CLI::App& command, Options& options) {
   if (name == "types") {
     add_choice<SortBy>(command, "--sort", options.sort,
                        {{"bytes", SortBy::kBytes}, {"count", SortBy::kCount}, {"name", SortBy::kName}});
-    command.add_flag("--tracked", options.tracked, "only objects that gc.get_objects() would return");
+    CLI::Option* tracked =
+        command.add_flag("--tracked", options.tracked, "only objects that gc.get_objects() would return");
+    command
+        .add_flag("--reachable", options.reachable,
+                  "only those and what gc.get_referents() leads to from them, static objects too")
+        ->excludes(tracked);
     add_choice<GroupBy>(command, "--by", options.by,
                         {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
   }

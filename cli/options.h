@@ -21,6 +21,7 @@ struct Options {
   bool json = false;
   bool values = false;  // contents of strings and bytes may be shown
   bool tracked = false;
+  bool reachable = false;  // types: only what can be reached from what is tracked
   bool timings = false;
   bool progress = true;
   ColorChoice color = ColorChoice::kAuto;

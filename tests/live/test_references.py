@@ -10,6 +10,10 @@ import harness
 MOST_DIFFERENCES = 25
 RUN_SECONDS = 300
 
+# Not reached: what only the private state of C modules holds, whose words are conservative and so not followed; and
+# what measuring itself made. Up to so many objects of a type, and this share of them.
+NOT_FOLLOWED = 8
+NOT_FOLLOWED_SHARE = 0.005
 # What they visit is C code's own to know: a module's state, a capsule's traverse function (3.13+).
 CONSERVATIVE_AT_BEST = {"PyCapsule", "module"}
 
@@ -77,6 +81,18 @@ class References(harness.TargetTest):
                             name, address, [hex(a) for a in missing][:4], [hex(a) for a in extra][:4]))
                 self.assertEqual(findings, [])
                 self.assertEqual(wrong[:MOST_DIFFERENCES], [], "%d of %d objects" % (len(wrong), len(self.truth)))
+
+    def test_reachable_counts(self):
+        expected = collections.Counter(type_address for type_address, _, _ in self.truth.values())
+        names = {type_address: name for type_address, name, _ in self.truth.values()}
+        for label, arguments, _ in self.views:
+            with self.subTest(label):
+                document = harness.check_contract(
+                    harness.heapcore("types", *arguments, "--reachable", "--json", "--limit", "0"))
+                actual = {int(row["address"], 16): row["count"] for row in document["types"]}
+                lines = ["%s: expected %s, got %s" % (names.get(key, hex(key)), expected.get(key), actual.get(key))
+                         for key in set(expected) | set(actual) if abs(expected[key] - actual.get(key, 0)) > NOT_FOLLOWED + NOT_FOLLOWED_SHARE * expected[key]]
+                self.assertEqual(sorted(lines)[:MOST_DIFFERENCES], [])
 
 
 if __name__ == "__main__":
