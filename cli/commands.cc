@@ -8,11 +8,13 @@
 
 #include "analysis/process.h"
 #include "analysis/reachable.h"
+#include "analysis/refs.h"
 #include "analysis/sight.h"
 #include "analysis/stock.h"
 #include "malloc_commands.h"
 #include "pyobj/mimalloc.h"
 #include "report/answers.h"
+#include "report/refs_answers.h"
 #include "report/show_answers.h"
 #include "terminal.h"
 
@@ -36,6 +38,7 @@ class Command {
     if (options_.command == "pymalloc") return pymalloc();
     if (options_.command == "ledger") return ledger();
     if (options_.command == "show") return show();
+    if (options_.command == "refs") return refs();
     return report();
   }
 
@@ -52,6 +55,7 @@ class Command {
       rows =
           timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
     }
+    rows.reachable_only = options_.reachable;
     return {types_json(rows, options_.limit.value_or(0)), no_python() ? no_python_text() : types_text(rows, style_)};
   }
 
@@ -72,6 +76,17 @@ class Command {
   Answer ledger() {
     const Stock stock = take_stock(process_, progress_, timings_);
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
+  }
+
+  Answer refs() {
+    std::vector<ReferencesOf> answers;
+    if (process_.runtime() != nullptr) {
+      std::vector<Addr> addresses;
+      for (const std::string& text : options_.addresses) addresses.push_back(parse_object_address(text).value_or(0));
+      const RefsOptions how = {options_.limit.value_or(RefsOptions().limit), options_.values};
+      answers = timings_.time("link", [&] { return find_references(process_, addresses, how, progress_); });
+    }
+    return {refs_json(answers), no_python() ? no_python_text() : refs_text(answers, style_)};
   }
 
   Answer show() {
@@ -133,7 +148,8 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
-  if (options.command == "types" || options.command == "pymalloc" || options.command == "show")
+  if (options.command == "types" || options.command == "pymalloc" || options.command == "show" ||
+      options.command == "refs")
     target.malloc_layout = LayoutSource::kTables;
   // Verifying compares with the DWARF of the exact build, where it is at hand.
   if (options.command == "verify") target.python_layout = PyLayoutSource::kDebugFileFirst;

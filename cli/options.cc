@@ -31,6 +31,7 @@ constexpr CommandName kCommands[] = {
     {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
+    {"refs", "what an object refers to, and who refers to it"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
 };
@@ -159,7 +160,7 @@ void add_options(CLI::App& command, Options& options) {
     command.add_flag("--sizes", options.sizes, "the chunks in use, by size");
     command.add_option("--chunks", options.chunks, "every chunk of one arena: its address, or main");
   }
-  if (name == "show")
+  if (name == "show" || name == "refs")
     command.add_option("ADDR", options.addresses, "an address: 0x7f3a10, or decimal as id() gives it");
   if (name == "verify") {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
@@ -205,6 +206,15 @@ std::optional<Addr> parse_address(const std::string& text) {
   if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   return value;
 }
+
+namespace {
+
+// Commands whose addresses are those of objects.
+bool is_about_objects(const Options& options) {
+  return options.command == "show" || options.command == "refs";
+}
+
+}  // namespace
 
 std::optional<Addr> parse_object_address(const std::string& text) {
   if (text.starts_with("0x") || text.starts_with("0X")) return parse_address(text);
@@ -265,7 +275,7 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   // With --pid the first word that is no option is an address.
-  const bool takes_addresses = options.command == "malloc" || options.command == "show";
+  const bool takes_addresses = options.command == "malloc" || is_about_objects(options);
   if (takes_addresses && options.target.pid != 0 && !options.target.core.empty()) {
     options.addresses.insert(options.addresses.begin(), std::move(options.target.core));
     options.target.core.clear();
@@ -275,15 +285,15 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   for (const std::string& address : options.addresses) {
-    if (options.command == "show" ? parse_object_address(address) : parse_address(address)) continue;
+    if (is_about_objects(options) ? parse_object_address(address) : parse_address(address)) continue;
     early = usage(fmt::format("\"{}\" is no address", address),
-                  options.command == "show"
+                  is_about_objects(options)
                       ? "an address is hexadecimal with 0x, such as 0x7f3a10, or decimal, as id() prints it"
                       : "an address is a hexadecimal number, such as 0x7f3a10");
     return std::nullopt;
   }
-  if (options.command == "show" && options.addresses.empty()) {
-    early = usage("show: no address", "name one or more after the target, such as 0x7f3a10");
+  if (is_about_objects(options) && options.addresses.empty()) {
+    early = usage(options.command + ": no address", "name one or more after the target, such as 0x7f3a10");
     return std::nullopt;
   }
   if (!options.chunks.empty() && options.chunks != "main" && !parse_address(options.chunks)) {

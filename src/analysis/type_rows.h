@@ -23,6 +23,7 @@ struct TypeRow {
 struct TypeRows {
   GroupBy by = GroupBy::kType;
   bool tracked_only = false;
+  bool reachable_only = false;  // the census was one of those
   std::vector<TypeRow> rows;  // those with at least one object
   CountBytes total;           // of all rows, also of those that a limit keeps from being shown
 };

@@ -49,9 +49,10 @@ std::span<const std::byte> ReferenceReader::partial_words(Addr object, Addr at, 
 
 void ReferenceReader::visit_words(Bytes bytes, std::uint64_t begin, std::uint64_t end, const Sink& visit) {
   constexpr Addr kLowestMapped = 1 << 12;
+  constexpr Addr kAddressesEnd = Addr{1} << 56;  // of user space, five-level page tables included
   for (std::uint64_t at = begin; at + kWordBytes <= end && at + kWordBytes <= bytes.size(); at += kWordBytes) {
     const Addr target = word(bytes, at);
-    if (target >= kLowestMapped && is_aligned(target, kWordBytes))
+    if (target >= kLowestMapped && target < kAddressesEnd && is_aligned(target, kWordBytes))
       visit(target, RefKind::kConservative, EdgeName{What::kWord, "", at});
   }
 }

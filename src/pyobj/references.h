@@ -149,7 +149,7 @@ class ReferenceReader {
   }
 
   // Damage met so far.
-  Findings& findings() { return findings_; }
+  const Findings& findings() const { return findings_; }
 
  private:
   static constexpr std::uint64_t kWordBytes = 8;

@@ -79,6 +79,7 @@ Json types_json(const TypeRows& types, std::size_t limit) {
   Json answer;
   answer["by"] = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size";
   answer["tracked"] = types.tracked_only;
+  answer["reachable"] = types.reachable_only;
   answer["types"] = std::move(rows);
   answer["total"] = count_bytes(types.total);
   return answer;

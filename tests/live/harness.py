@@ -306,6 +306,9 @@ ADDRESS = re.compile(r"0x(0|[1-9a-f][0-9a-f]*)$")
 COUNTED = {"count": int, "bytes": int}
 NAMED = {"name": str, "value": str, "address": (ADDRESS, None)}
 
+REFERENCE = {"edge": str, "kind": re.compile("visited$|owned$|buffer$|weak$|conservative$"), "address": ADDRESS,
+             "type": (str, None), "bytes": int}
+
 HEADER = {
     "schema": int, "heapcore": str, "command": str,
     "target": {"kind": re.compile("core$|pid$"), "path": (str, None), "pid": (int, None), "executable": (str, None),
@@ -331,6 +334,10 @@ COMMANDS = {
                   "bytes_in_use": int, "bytes_free": int, "bytes_overhead": int}},
     "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
                "total": {"mapped_bytes": int}},
+    "refs": {
+        "addresses": [{
+            "asked": ADDRESS, "address": (ADDRESS, None), "type": (str, None), "bytes": int, "out": [REFERENCE],
+            "out_count": int, "in": [REFERENCE], "in_count": int}]},
     "show": {
         "addresses": [{
             "address": ADDRESS,
