@@ -111,6 +111,7 @@ class CensusTaker {
     report_unmeasured();
     report_unswept_allocator();
     report_missed_obmalloc(census);
+    census.python_allocator = python_allocator(census);
     census.types = std::move(types_);
     return census;
   }
@@ -453,11 +454,18 @@ class CensusTaker {
                        [&](const MmappedChunk& chunk) { return chunk.mapping.contains(address); });
   }
 
+  std::string python_allocator(const Census& census) const {
+    const char* suffix = debug_hooks_ ? "_debug" : "";
+    if (runtime_.mimalloc) return fmt::format("mimalloc{}", suffix);
+    if (runtime_.arenas) return fmt::format("pymalloc{}", suffix);
+    return census.chunks.objects.count != 0 && census.objects_elsewhere == 0 ? fmt::format("malloc{}", suffix) : "";
+  }
+
   // jemalloc and its like are named, not walked. What the collector tracks of their memory was found through its lists.
-  // Without obmalloc all objects are malloc's (PYTHONMALLOC=malloc), and then the sweep of malloc's chunks met all that
-  // are tracked. If it did not, obmalloc is in use after all.
+  // Without obmalloc all objects are malloc's (PYTHONMALLOC=malloc). If some that are tracked are not, obmalloc is in
+  // use after all.
   void report_missed_obmalloc(const Census& census) {
-    if (runtime_.arenas || runtime_.mimalloc || census.rings_whole) return;
+    if (runtime_.arenas || runtime_.mimalloc || census.objects_elsewhere == 0) return;
     findings_.add(
         {"obmalloc-missed", Room::kAnalysis, 0,
          "CPython's small-object allocator was not found, yet not all objects are malloc's: those in its pools that "

@@ -47,6 +47,7 @@ TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_o
   TypeRows result;
   result.by = by;
   result.tracked_only = tracked_only;
+  result.python_allocator = census.python_allocator;
   result.total = tracked_only ? census.tracked : census.total;
   switch (by) {
     case GroupBy::kType:

@@ -23,9 +23,10 @@ struct TypeRow {
 struct TypeRows {
   GroupBy by = GroupBy::kType;
   bool tracked_only = false;
-  bool reachable_only = false;  // the census was one of those
-  std::vector<TypeRow> rows;  // those with at least one object
-  CountBytes total;           // of all rows, also of those that a limit keeps from being shown
+  bool reachable_only = false;   // the census was one of those
+  std::vector<TypeRow> rows;     // those with at least one object
+  std::string python_allocator;  // Census::python_allocator
+  CountBytes total;              // of all rows, also of those that a limit keeps from being shown
 };
 
 TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);

@@ -41,18 +41,20 @@ bool ObjectReader::recognise_in_page(Addr address, std::span<const std::byte> bl
   return true;
 }
 
+std::optional<bool> ObjectReader::leads_to(Addr neighbour, const Field& link, Addr node) {
+  const Addr at = align_down(neighbour, 4) + link.offset;
+  Addr target = 0;
+  if (reader_.try_load(at, target)) return align_down(target, 4) == node;
+  // What is not mapped is no neighbour; what is not dumped may be one.
+  return reader_.space().state(at) == ByteState::kUnmapped ? std::optional(false) : std::nullopt;
+}
+
 bool ObjectReader::is_linked(const ObjectView& object) {
   const Addr node = object.address - traits_.gc_head_bytes();
   Addr prev = 0;
-  Addr next_of_prev = 0;
-  Addr prev_of_next = 0;
-  if (!reader_.try_load(node + layout_.PyGC_Head._gc_prev.offset, prev) ||
-      !reader_.try_load(align_down(prev, 4) + layout_.PyGC_Head._gc_next.offset, next_of_prev) ||
-      align_down(next_of_prev, 4) == node) {
-    return true;
-  }
-  return !reader_.try_load(object.gc_next + layout_.PyGC_Head._gc_prev.offset, prev_of_next) ||
-         align_down(prev_of_next, 4) == node;
+  if (!reader_.try_load(node + layout_.PyGC_Head._gc_prev.offset, prev)) return true;
+  return leads_to(prev, layout_.PyGC_Head._gc_next, node).value_or(true) ||
+         leads_to(object.gc_next, layout_.PyGC_Head._gc_prev, node).value_or(true);
 }
 
 bool ObjectReader::at(Addr address, ObjectView& object) {

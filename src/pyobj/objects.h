@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "coreparse/address_space.h"
@@ -78,14 +79,18 @@ class ObjectReader {
     return value;
   }
 
-  // A block is larger than was asked for by less than this: its alignment, and what debug hooks put behind.
+  // A block is larger than was asked for by less than this: its alignment, and what malloc could not split off. Where
+  // it is hooked, by what the hooks put behind as well.
   static constexpr std::uint64_t kBlockSlackBytes = 32;
+  static constexpr std::uint64_t kDebugTrailerBytes = 16;
   static constexpr std::uint32_t kDebugHeaderBytes = 16;
 
   static bool has_debug_header(std::span<const std::byte> block);
   bool recognise_plain(Addr address, std::span<const std::byte> block, ObjectView& object);
   bool recognise_at(std::uint32_t offset, Addr address, std::span<const std::byte> block, ObjectView& object);
   bool is_object_address(std::uint64_t refcnt);
+  // Whether the collector's list goes from `neighbour` to `node`; nothing where the snapshot lacks it.
+  std::optional<bool> leads_to(Addr neighbour, const Field& link, Addr node);
   bool read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const;
   bool read_gc_head(std::span<const std::byte> head, ObjectView& object) const;
   std::uint64_t size_by_rule(const ObjectView& object, std::span<const std::byte> bytes);
@@ -109,6 +114,7 @@ class ObjectReader {
   const PyLayout& layout_;
   TypeCache cache_;
   std::size_t likely_candidate_ = 0;
+  std::uint64_t slack_bytes_ = kBlockSlackBytes;
   bool saw_debug_hooks_ = false;
   bool lacked_array_items_ = false;
 };
@@ -155,7 +161,7 @@ inline bool ObjectReader::recognise_at(std::uint32_t offset, Addr address, std::
                                         ? layout_.PyASCIIObject.size_bytes + 1
                                         : std::uint64_t{type.basicsize} - kOptionalTailBytes;
   if (least_bytes > block.size() - offset) return false;
-  if (type.fits_exactly && block.size() >= type.basicsize + kBlockSlackBytes) return false;
+  if (type.fits_exactly && block.size() >= type.basicsize + slack_bytes_) return false;
   object.type = type;  // before the next lookup, which may take its slot
   if (refcnt >= kLowestMapped && is_aligned(refcnt, 8) && is_object_address(refcnt)) return false;
   object.tracked = false;
@@ -177,7 +183,10 @@ inline bool ObjectReader::recognise(Addr address, std::span<const std::byte> blo
       break;
     saw_debug_hooks_ = true;
     if (block[header - kDebugHeaderBytes + 8] != std::byte{'o'}) continue;  // not of the domain of objects
-    if (!recognise_plain(address + header, block.subspan(header), object)) continue;
+    slack_bytes_ = kBlockSlackBytes + kDebugTrailerBytes * header / kDebugHeaderBytes;
+    const bool recognised = recognise_plain(address + header, block.subspan(header), object);
+    slack_bytes_ = kBlockSlackBytes;
+    if (!recognised) continue;
     object.offset += header;
     return true;
   }

@@ -72,11 +72,22 @@ class Finder {
     }
     findings_.merge(attempt.findings);
     if (attempt.runtime) report_differing_offsets(*attempt.runtime);
+    if (attempt.runtime) note_tracemalloc(*attempt.runtime);
     state.runtime = std::move(attempt.runtime);
     return state;
   }
 
  private:
+  // As sys._xoptions tells; where tracemalloc.start() was called later, nothing does.
+  void note_tracemalloc(const PyRuntime& runtime) {
+    const Addr dict = sysdict(runtime);
+    const auto options = dict == 0 ? std::nullopt : dict_get(reader_, runtime.traits, dict, "_xoptions");
+    if (!options || !dict_get(reader_, runtime.traits, *options, "tracemalloc")) return;
+    findings_.note("tracemalloc", Room::kPyobj, *options,
+                   "the interpreter was started with -X tracemalloc: its tables are among malloc's chunks, which hold "
+                   "more for it than the program asked for");
+  }
+
   static std::string supported_text(bool free_threaded) {
     std::string text;
     for (const PyVersion& version : supported_versions(free_threaded))

@@ -21,6 +21,7 @@ Json target_json(const Process& process) {
   target["python_build"] = process.python.version.empty() ? Json(nullptr) : Json(build_text(process.python));
   const Heap* heap = process.heap();
   target["libc"] = heap == nullptr ? Json(nullptr) : Json(libc_text(*heap));
+  target["malloc_replaced_by"] = text_or_null(process.malloc.other_allocator);
   target["signal"] = info.signal;
   target["threads"] = process.snapshot.threads.size();
   target["mapped_bytes"] = process.snapshot.mapped_bytes();
@@ -80,6 +81,7 @@ Json types_json(const TypeRows& types, std::size_t limit) {
   answer["by"] = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size";
   answer["tracked"] = types.tracked_only;
   answer["reachable"] = types.reachable_only;
+  answer["python_allocator"] = text_or_null(types.python_allocator);
   answer["types"] = std::move(rows);
   answer["total"] = count_bytes(types.total);
   return answer;

@@ -38,7 +38,18 @@ std::string build_text(const PythonState& python) {
 
 namespace {
 
-std::string process_section(const Process& process) {
+// Who gives the objects their memory: "pymalloc, with debug hooks; jemalloc in malloc's place".
+std::string allocators_text(const Process& process, const Census& census) {
+  std::string_view name = census.python_allocator;
+  const bool hooked = name.ends_with("_debug");
+  if (hooked) name.remove_suffix(6);
+  std::string text = name.empty() ? "cannot be told" : std::string(name);
+  if (hooked) text += ", with debug hooks";
+  if (!process.malloc.other_allocator.empty()) text += "; " + process.malloc.other_allocator + " in malloc's place";
+  return text;
+}
+
+std::string process_section(const Process& process, const Stock& stock) {
   const Snapshot& snapshot = process.snapshot;
   const TargetInfo& info = snapshot.info;
   TextTable table({{"", Align::kLeft}, {"", Align::kLeft}});
@@ -64,6 +75,7 @@ std::string process_section(const Process& process) {
                              ? "none in this process"
                              : process.python.version + ", not decoded (see the warnings)"});
   }
+  if (stock.census) table.add({"Objects in", allocators_text(process, *stock.census)});
   if (const Heap* heap = process.heap()) {
     table.add({"C library", fmt::format("{}, malloc found by {}, layout of {}", libc_text(*heap), located_text(*heap),
                                         heap->layout_version)});
@@ -241,7 +253,7 @@ std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
 }
 
 std::string report_text(const Process& process, const Stock& stock, const TextStyle& style) {
-  std::string text = process_section(process);
+  std::string text = process_section(process, stock);
   text += heading("Where the memory is", style) + ledger_summary(stock.ledger);
   if (stock.census) {
     TextStyle top = style;
