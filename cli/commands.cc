@@ -56,6 +56,7 @@ class Command {
           timings_.time("summarise", [&] { return type_rows(census, options_.by, options_.sort, options_.tracked); });
     }
     rows.reachable_only = options_.reachable;
+    if (!options_.names.empty()) select_named(rows, options_.names);
     return {types_json(rows, options_.limit.value_or(0)), no_python() ? no_python_text() : types_text(rows, style_)};
   }
 

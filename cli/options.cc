@@ -151,6 +151,10 @@ void add_options(CLI::App& command, Options& options) {
         .add_flag("--reachable", options.reachable,
                   "only those and what gc.get_referents() leads to from them, static objects too")
         ->excludes(tracked);
+    command
+        .add_option("--name", options.names, "only types called so: a glob of module.qualname; several may be given")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     add_choice<GroupBy>(command, "--by", options.by,
                         {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
   }
@@ -282,6 +286,10 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
   }
   if (options.bins + options.sizes + !options.chunks.empty() + !options.addresses.empty() > 1) {
     early = usage("--bins, --sizes, --chunks and addresses are different questions", "ask one at a time");
+    return std::nullopt;
+  }
+  if (!options.names.empty() && options.by != GroupBy::kType) {
+    early = usage("--name chooses types, and --by module or size has none", "leave one of the two out");
     return std::nullopt;
   }
   for (const std::string& address : options.addresses) {

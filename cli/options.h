@@ -29,6 +29,7 @@ struct Options {
   int threads = 0;                   // 0: as many as there are processors
   GroupBy by = GroupBy::kType;
   SortBy sort = SortBy::kBytes;
+  std::vector<std::string> names;      // types: globs of which types
   bool bins = false;                   // malloc: the bins of every arena
   bool sizes = false;                  // malloc: sizes of the chunks in use
   bool layouts = false;                // verify: where each field lies, and who says so

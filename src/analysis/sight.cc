@@ -71,6 +71,9 @@ std::optional<BlockPlace> Observer::page_block(Addr address) {
     place.pool = page.first_block;
     place.block_bytes = page.block_bytes;
     place.address = page.first_block + index * page.block_bytes;
+    place.by_page = process_.runtime()->traits.gc_head == GcHead::kNone;
+    place.holds_objects = !place.by_page || page.heap != MiHeap::kMem;
+    place.header_bytes = page.header_bytes();
     if (index >= page.capacity) break;
     MiFreeBlocks free;
     read_free_blocks(reader_, page, delayed_, free, process_.findings);
@@ -80,11 +83,13 @@ std::optional<BlockPlace> Observer::page_block(Addr address) {
   return place;
 }
 
-bool Observer::recognise(Addr block, std::uint64_t bytes, ObjectView& object) {
+bool Observer::recognise(Addr block, std::uint64_t bytes, const BlockPlace* place, ObjectView& object) {
   std::span<const std::byte> span = reader_.span_to_end(block);
   if (span.size() > bytes) span = span.first(bytes);
   objects_->start_pool();
-  return !span.empty() && objects_->recognise(block, span, object);
+  if (span.empty() || (place != nullptr && !place->holds_objects)) return false;
+  if (place != nullptr && place->by_page) return objects_->recognise_in_page(block, span, place->header_bytes, object);
+  return objects_->recognise(block, span, object);
 }
 
 bool Observer::static_object(Addr address, ObjectView& object) {
@@ -101,16 +106,16 @@ bool Observer::static_object(Addr address, ObjectView& object) {
 bool Observer::find_object(const Sight& sight, ObjectView& object) {
   if (sight.block) {
     return sight.block->state == BlockState::kInUse &&
-           recognise(sight.block->address, sight.block->block_bytes, object);
+           recognise(sight.block->address, sight.block->block_bytes, &*sight.block, object);
   }
   if (sight.chunk && sight.chunk->kind == PlaceKind::kChunk) {
     const Chunk& chunk = *sight.chunk->chunk;
     if (!chunk.in_use()) return false;
-    if (recognise(chunk.user_address(), chunk.user_bytes(), object)) return true;
+    if (recognise(chunk.user_address(), chunk.user_bytes(), nullptr, object)) return true;
   } else if (sight.chunk && sight.chunk->kind == PlaceKind::kMmapped) {
     const MmappedChunk& chunk = *sight.chunk->mmapped;
     const Addr user = chunk.address + kChunkHeaderBytes;
-    if (recognise(user, chunk.mapping.end - user, object)) return true;
+    if (recognise(user, chunk.mapping.end - user, nullptr, object)) return true;
   } else if (sight.module != nullptr) {
     return static_object(sight.address, object);
   }
@@ -140,6 +145,7 @@ Sight Observer::look(Addr address) {
   sight.address = address;
   sight.mapping = process_.snapshot.mapping_at(address);
   sight.module = process_.snapshot.module_at(address);
+  if (sight.module != nullptr) sight.symbol = sight.module->symbol_at(address);
   if (const Heap* heap = process_.heap()) {
     Place place = place_of(process_.snapshot, *heap, address);
     if (place.kind != PlaceKind::kNone) sight.chunk = place;

@@ -30,6 +30,10 @@ struct BlockPlace {
   Addr address = 0;
   std::uint64_t block_bytes = 0;  // 0 in the header of a pool, or in one that never had a class
   BlockState state = BlockState::kHeader;
+  // Of a build without the GIL: the page tells whether its blocks hold objects, and how far inside.
+  bool by_page = false;
+  bool holds_objects = true;
+  std::uint32_t header_bytes = 0;
 };
 
 struct SeenObject {
@@ -65,7 +69,7 @@ class Observer {
   std::optional<BlockPlace> pool_block(Addr address);
   std::optional<BlockPlace> page_block(Addr address);
   bool find_object(const Sight& sight, ObjectView& object);
-  bool recognise(Addr block, std::uint64_t bytes, ObjectView& object);
+  bool recognise(Addr block, std::uint64_t bytes, const BlockPlace* place, ObjectView& object);
   bool static_object(Addr address, ObjectView& object);
   SeenObject describe(const ObjectView& object);
 

@@ -1,5 +1,7 @@
 #include "analysis/type_rows.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -69,6 +71,20 @@ TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_o
     return names(a) < names(b);
   });
   return result;
+}
+
+void select_named(TypeRows& rows, const std::vector<std::string>& globs) {
+  const auto matches = [&](const std::string& name) {
+    return std::any_of(globs.begin(), globs.end(),
+                       [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
+  };
+  std::erase_if(rows.rows, [&](const TypeRow& row) {
+    const bool builtin = row.module == "builtins" || row.module == "__builtin__";
+    return !matches(row.module + "." + row.name) && !(builtin && matches(row.name));
+  });
+  CountBytes selected;
+  for (const TypeRow& row : rows.rows) selected += row.total;
+  rows.selected = selected;
 }
 
 }  // namespace heapcore

@@ -1,6 +1,7 @@
 // The census as a table: one row for each type, module or size class, sorted.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,17 @@ struct TypeRow {
 struct TypeRows {
   GroupBy by = GroupBy::kType;
   bool tracked_only = false;
-  bool reachable_only = false;   // the census was one of those
-  std::vector<TypeRow> rows;     // those with at least one object
-  std::string python_allocator;  // Census::python_allocator
-  CountBytes total;              // of all rows, also of those that a limit keeps from being shown
+  bool reachable_only = false;         // the census was one of those
+  std::vector<TypeRow> rows;           // those with at least one object
+  std::string python_allocator;        // Census::python_allocator
+  CountBytes total;                    // of all rows, also of those that a limit or a name keeps from being shown
+  std::optional<CountBytes> selected;  // of the rows that select_named() left
 };
 
 TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);
+
+// Leaves the types whose "module.qualname" matches one of these globs; of builtins the name alone will do.
+// REQUIRES: rows.by is kType.
+void select_named(TypeRows& rows, const std::vector<std::string>& globs);
 
 }  // namespace heapcore

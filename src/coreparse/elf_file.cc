@@ -170,4 +170,17 @@ std::optional<AddrRange> ElfFile::symbol(std::string_view name) {
   return found->second;
 }
 
+std::string_view ElfFile::symbol_at(std::uint64_t vaddr, AddrRange& range) {
+  if (symbols_ == nullptr) read_symbols();
+  std::string_view best;
+  for (const auto& [name, place] : symbols_->by_name) {
+    if (!place.contains(vaddr) && place.start != vaddr) continue;
+    const bool nearer = best.empty() || place.start > range.start || (place.start == range.start && name < best);
+    if (!nearer) continue;
+    best = name;
+    range = place;
+  }
+  return best;
+}
+
 }  // namespace heapcore

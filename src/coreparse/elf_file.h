@@ -58,6 +58,8 @@ class ElfFile {
   std::optional<AddrRange> section(std::string_view name) const;
   // From .symtab (also of a separate debug file found by build-id) or else .dynsym.
   std::optional<AddrRange> symbol(std::string_view name);
+  // The name of the symbol that holds this address; of several the nearest, then the first by name. Empty if none does.
+  std::string_view symbol_at(std::uint64_t vaddr, AddrRange& range);
 
  private:
   struct Symbols;

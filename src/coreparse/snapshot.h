@@ -107,6 +107,8 @@ class Module {
   // A symbol by exact name, from the memory's own .dynsym, the file's .dynsym and .symtab, or its separate debug file.
   // Symbols that are thread-local or undefined are not found. Not for hot paths; not thread-safe.
   std::optional<Symbol> symbol(std::string_view symbol_name, const AddressSpace& space) const;
+  // "name+0x10" of the symbol that holds this address; empty if none does, or without the file. Not for hot paths.
+  std::string symbol_at(Addr address) const;
   // Whether symbol() has any table to look in. If not, that a symbol is not found means nothing.
   bool tells_symbols(const AddressSpace& space) const;
   // The address range of a section (".data", ".PyRuntime") as the file on disk places it.

@@ -1,6 +1,7 @@
 // Module::symbol: from the file on disk when there is one that knows it, else from the dynamic symbol table in the
 // target's own memory.
 #include <elf.h>
+#include <fmt/format.h>
 
 #include "coreparse/elf_file.h"
 #include "coreparse/memory_elf.h"
@@ -78,6 +79,14 @@ std::optional<Symbol> Module::symbol(std::string_view symbol_name, const Address
     if (found) return Symbol{load_bias + found->start, found->size_bytes()};
   }
   return MemorySymbols(*this, space).find(symbol_name);
+}
+
+std::string Module::symbol_at(Addr address) const {
+  AddrRange place;
+  const std::string_view symbol_name = elf == nullptr ? "" : elf->symbol_at(address - load_bias, place);
+  if (symbol_name.empty()) return "";
+  const std::uint64_t offset = address - load_bias - place.start;
+  return offset == 0 ? std::string(symbol_name) : fmt::format("{}+{:#x}", symbol_name, offset);
 }
 
 }  // namespace heapcore

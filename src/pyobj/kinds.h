@@ -104,6 +104,7 @@ enum class SizeRule : std::uint8_t {
   kCombinations,  // with replacement too
   kPermutations,
   kDecimal,
+  kNdarray,  // numpy's arrays: their shape, and their data if it is theirs
 };
 
 // The structures of layouts/fields.def.

@@ -1,6 +1,7 @@
 // ObjectReader::size_of: the __sizeof__ of every type that has one of its own, as CPython computes it.
 #include <cstring>
 
+#include "pyobj/ndarray.h"
 #include "pyobj/objects.h"
 #include "pyobj/refcounts.h"
 #include "pyobj/strings.h"
@@ -308,6 +309,9 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       if (own) size += word_of(bytes, layout_.PyDecObject.alloc) * kWordBytes;
       break;
     }
+    case SizeRule::kNdarray:
+      size += read_ndarray(reader_, object.address).extra_bytes();
+      break;
     case SizeRule::kType:
       size = type_size(object, bytes);
       break;

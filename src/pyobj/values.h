@@ -134,6 +134,7 @@ class ValueReader {
   std::optional<Frame> frame_at(const Object& frame);
   std::optional<Frame> old_frame(Addr frame);
   std::optional<Frame> interpreter_frame(Addr frame);
+  Addr bytecode_of(Addr code, Addr frame);
   int line_of(Addr code, std::int64_t offset);
   std::string names_in(Addr tuple);
   std::string code_file(Addr code);

@@ -236,13 +236,26 @@ std::optional<ValueReader::Frame> ValueReader::old_frame(Addr frame) {
   return found;
 }
 
+// Where the instructions lie that a frame executes: behind the code object; in builds without the GIL from 3.14 on each
+// thread but the first has a copy of its own (co_tlbc).
+Addr ValueReader::bytecode_of(Addr code, Addr frame) {
+  const auto& fields = layout_._PyCodeArray;
+  const Addr copies = word(code, layout_.PyCodeObject.co_tlbc);
+  const std::uint64_t index = word(frame, layout_._PyInterpreterFrame.tlbc_index);
+  if (copies != 0 && index != 0 && index < word(copies, fields.size)) {
+    const Addr copy = reader_.load<Addr>(copies + fields.entries.offset + index * kWordBytes).value_or(0);
+    if (copy != 0) return copy;
+  }
+  return code + layout_.PyCodeObject.co_code_adaptive.offset;
+}
+
 std::optional<ValueReader::Frame> ValueReader::interpreter_frame(Addr frame) {
   const auto& fields = layout_._PyInterpreterFrame;
   Frame found;
   // Low bits of references are flags from 3.14 on.
   found.code = align_down(word(frame, fields.f_code.present() ? fields.f_code : fields.f_executable), 8);
   if (find(found.code).kind != Kind::kCode) return std::nullopt;
-  const Addr first_instruction = found.code + layout_.PyCodeObject.co_code_adaptive.offset;
+  const Addr first_instruction = bytecode_of(found.code, frame);
   const Addr at = word(frame, fields.prev_instr.present() ? fields.prev_instr : fields.instr_ptr);
   found.lasti = static_cast<std::int64_t>(at - first_instruction);
   found.line = line_of(found.code, found.lasti);
@@ -285,7 +298,11 @@ std::string_view ValueReader::generator_state(const Object& object, std::optiona
     const Object held = find(word(object.address, fields.gi_frame));
     if (held.kind != Kind::kFrame) return "closed";
     frame = frame_at(held);
-    if (word(object.address, fields.gi_running) != 0) return "running";
+    constexpr std::int64_t kExecuting = 0;  // FRAME_EXECUTING, which 3.10 has in place of gi_running
+    const Field& state = layout_.PyFrameObject.f_state;
+    const bool running = fields.gi_running.present() ? word(object.address, fields.gi_running) != 0
+                                                     : number(held.address, state) == kExecuting;
+    if (running) return "running";
     return frame && frame->lasti < 0 ? "created" : "suspended";
   }
   const std::int64_t state = number(object.address, fields.gi_frame_state);

@@ -5,13 +5,12 @@
 #include <cstring>
 
 #include "pyobj/literals.h"
+#include "pyobj/ndarray.h"
 #include "pyobj/strings.h"
 #include "pyobj/values.h"
 
 namespace heapcore {
 namespace {
-
-constexpr std::uint64_t kWordBytes = 8;
 
 // Names that say of a dict that it is a module's or a class's: then its keys are identifiers.
 constexpr const char* kNamespaceKeys[] = {"__name__", "__module__", "__builtins__"};
@@ -226,32 +225,6 @@ void ValueReader::describe_memoryview(Value& value, const Object& object) {
   add_object(value, "object", owner);
 }
 
-// numpy's arrays and dtypes. Their layouts are numpy's ABI, the same for every build of a major version
-// (numpy/core/include/numpy/ndarraytypes.h, PyArrayObject_fields and PyArray_Descr; measured in 1.24 and 2.4).
-namespace {
-namespace ndarray {
-constexpr Field kData = {16, 8};
-constexpr Field kDimensionCount = {24, 4};
-constexpr Field kDimensions = {32, 8};
-constexpr Field kStrides = {40, 8};
-constexpr Field kBase = {48, 8};
-constexpr Field kDescr = {56, 8};
-constexpr Field kFlags = {64, 4};
-constexpr std::uint64_t kMostDimensions = 64;
-constexpr std::uint64_t kOwnsData = 4;
-constexpr Field kDescrKind = {24, 1};
-constexpr Field kDescrTypeNumber = {28, 4};
-constexpr Field kDescrSize1 = {32, 4};
-constexpr Field kDescrSize2 = {40, 8};
-// In 1.x what lies there is the pointer to a subarray's descriptor, or null; in 2.x the item's size.
-constexpr std::uint64_t kMostItemBytes = std::uint64_t{1} << 31;
-constexpr const char* kTypeNames[] = {"bool",    "int8",       "uint8",     "int16",      "uint16",      "int32",
-                                      "uint32",  "int64",      "uint64",    "int64",      "uint64",      "float32",
-                                      "float64", "longdouble", "complex64", "complex128", "clongdouble", "object",
-                                      "bytes",   "str",        "void",      "datetime64", "timedelta64", "float16"};
-}  // namespace ndarray
-}  // namespace
-
 void ValueReader::append_ndarray(std::string& out, const Object& object) {
   Value value;
   describe_ndarray(value, object);
@@ -260,40 +233,17 @@ void ValueReader::append_ndarray(std::string& out, const Object& object) {
 }
 
 void ValueReader::describe_ndarray(Value& value, const Object& object) {
-  const std::uint64_t count = word(object.address, ndarray::kDimensionCount);
-  const Addr dimensions = word(object.address, ndarray::kDimensions);
-  std::string shape;
-  std::string strides;
-  std::uint64_t elements = 1;
-  if (count > ndarray::kMostDimensions) damaged(object.address, "an array has more dimensions than numpy allows");
-  for (std::uint64_t i = 0; i < std::min(count, ndarray::kMostDimensions); ++i) {
-    const std::uint64_t dimension = reader_.load<std::uint64_t>(dimensions + i * kWordBytes).value_or(0);
-    const std::int64_t stride =
-        reader_.load<std::int64_t>(word(object.address, ndarray::kStrides) + i * kWordBytes).value_or(0);
-    shape += (i == 0 ? "" : ", ") + std::to_string(dimension);
-    strides += (i == 0 ? "" : ", ") + std::to_string(stride);
-    elements = checked_mul(elements, dimension).value_or(0);
-  }
-  const std::string tail = count == 1 ? ",)" : ")";
-  const Addr descr = word(object.address, ndarray::kDescr);
-  const std::uint64_t type_number = word(descr, ndarray::kDescrTypeNumber);
-  // 2.x has 64 bits of flags where 1.x has the size, which is never 0 but for empty strings.
-  const std::uint64_t size2 = word(descr, ndarray::kDescrSize2);
-  const bool is_2 = size2 != 0 && size2 < ndarray::kMostItemBytes;
-  const std::uint64_t item_bytes = is_2 ? size2 : word(descr, ndarray::kDescrSize1);
-  const auto kind = static_cast<char>(word(descr, ndarray::kDescrKind));
-  const bool known = type_number < std::size(ndarray::kTypeNames);
-  std::string dtype = known ? ndarray::kTypeNames[type_number] : fmt::format("number {}", type_number);
-  if (kind == 'S' || kind == 'U' || kind == 'V')
-    dtype = fmt::format("{}{}", kind, kind == 'U' ? item_bytes / 4 : item_bytes);
-  add_field(value, "shape", "(" + shape + tail);
-  add_field(value, "dtype", dtype, descr);
-  add_field(value, "itemsize", std::to_string(item_bytes));
-  add_field(value, "nbytes", std::to_string(checked_mul(elements, item_bytes).value_or(0)));
-  add_field(value, "strides", "(" + strides + tail);
-  add_field(value, "data", fmt::format("{:#x}", word(object.address, ndarray::kData)));
-  add_field(value, "owns data", (word(object.address, ndarray::kFlags) & ndarray::kOwnsData) != 0 ? "True" : "False");
-  add_object(value, "base", word(object.address, ndarray::kBase));
+  const NdArray array = read_ndarray(reader_, object.address);
+  if (!array.sound) damaged(object.address, "an array's dimensions or dtype cannot be");
+  const char* end = array.shape.size() == 1 ? ",)" : ")";
+  add_field(value, "shape", fmt::format("({}{}", fmt::join(array.shape, ", "), end));
+  add_field(value, "dtype", array.dtype, array.descr);
+  add_field(value, "itemsize", std::to_string(array.item_bytes));
+  add_field(value, "nbytes", std::to_string(array.data_bytes()));
+  add_field(value, "strides", fmt::format("({}{}", fmt::join(array.strides, ", "), end));
+  add_field(value, "data", fmt::format("{:#x}", array.data));
+  add_field(value, "owns data", array.owns_data ? "True" : "False");
+  add_object(value, "base", array.base);
 }
 
 }  // namespace heapcore

@@ -83,6 +83,7 @@ Json types_json(const TypeRows& types, std::size_t limit) {
   answer["reachable"] = types.reachable_only;
   answer["python_allocator"] = text_or_null(types.python_allocator);
   answer["types"] = std::move(rows);
+  answer["selected"] = types.selected ? count_bytes(*types.selected) : Json(nullptr);
   answer["total"] = count_bytes(types.total);
   return answer;
 }

@@ -161,6 +161,7 @@ std::string timings_text(const Timings& timings) {
 }
 
 std::string types_text(const TypeRows& types, const TextStyle& style) {
+  if (types.rows.empty() && types.selected) return "no objects of types that are called so\n";
   if (types.rows.empty()) return types.tracked_only ? "no tracked Python objects\n" : "no Python objects\n";
   const char* title = types.by == GroupBy::kType ? "type" : types.by == GroupBy::kModule ? "module" : "size in bytes";
   TextTable table(
@@ -180,8 +181,12 @@ std::string types_text(const TypeRows& types, const TextStyle& style) {
     table.add({count_text(rest.count), bytes_text(rest.bytes), percent_text(rest.bytes, types.total.bytes),
                fmt::format("({} more)", count_text(types.rows.size() - shown))});
   }
+  if (types.selected) {
+    table.add({count_text(types.selected->count), bytes_text(types.selected->bytes),
+               percent_text(types.selected->bytes, types.total.bytes), "of these types"});
+  }
   table.add({count_text(types.total.count), bytes_text(types.total.bytes),
-             percent_text(types.total.bytes, types.total.bytes), "total"});
+             percent_text(types.total.bytes, types.total.bytes), types.selected ? "total, of all types" : "total"});
   return table.text("  ");
 }
 

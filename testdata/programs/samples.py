@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import sys
+import time
 import types
 import weakref
 
@@ -163,6 +164,26 @@ def counting(limit):
         other = index * 2
         yield (index, other,
                held)
+
+
+def parked(started, park):
+    held = [1]
+    started.release()
+    park.acquire()
+    yield held
+
+
+def running_generator():
+    """A thread is inside it, asleep."""
+    started, park = dialect.allocate_lock(), dialect.allocate_lock()
+    started.acquire()
+    park.acquire()
+    generator = parked(started, park)
+    dialect.start_new_thread(next, (generator,))
+    started.acquire()
+    time.sleep(0.1)  # from release() to acquire() a thread does no more; let it reach its sleep all the same
+    KEPT.append(park)
+    return generator
 
 
 def frame_of(generator):
@@ -344,6 +365,7 @@ def make_code():
         for _ in itertools.islice(generator, steps):
             pass
         yield name + " generator", generator
+    yield "running generator", running_generator()
     suspended = counting(2)
     next(suspended)
     KEPT.append(suspended)
@@ -478,7 +500,7 @@ def function_fields(item):
 def generator_fields(name, item):
     prefix = {"generator": "gi_", "coroutine": "cr_", "async_generator": "ag_"}[type(item).__name__]
     code, frame = getattr(item, prefix + "code"), getattr(item, prefix + "frame")
-    states = {"created": "created", "suspended": "suspended", "finished": "closed"}
+    states = {"created": "created", "suspended": "suspended", "running": "running", "finished": "closed"}
     fields = {"state": states[name.split()[0]]}
     if frame is not None:
         fields.update({"file": code.co_filename, "line": str(frame.f_lineno)})

@@ -1,5 +1,7 @@
 """The samples that only CPython 2.7 has, and what is asked of it in its own way. See samples.py."""
 
+from thread import allocate_lock, start_new_thread
+
 TEXTS = {}
 
 

@@ -4,6 +4,7 @@ import collections
 import functools
 import sys
 import types
+from _thread import allocate_lock, start_new_thread
 
 try:
     import asyncio

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import unittest
 
 import harness
 
@@ -37,6 +39,7 @@ class Values(harness.TargetTest):
         target = cls.start_python(cls.interpreter, "zoo.py")
         with open(os.path.join(target.directory, "samples.json")) as file:
             samples = json.load(file)
+        cls.pid = target.pid
         cls.views = [View("live", ["--pid", str(target.pid)], samples)]
         if harness.why_no_gcore():
             harness.skipped("gcore of the samples", harness.why_no_gcore())
@@ -87,6 +90,113 @@ class Values(harness.TargetTest):
     def test_fields(self):
         self.assert_each(lambda sample, shown: [(expected, (name, by_name(shown["fields"]).get(name)))
                                                 for expected in sample["fields"].items() for name in expected[:1]])
+
+
+    def show(self, *words):
+        return harness.heapcore("show", "--pid", str(self.pid), *words)
+
+    def test_contents_are_withheld(self):
+        """Without --values no text of the samples shows, but for names, which these are not."""
+        secrets = ["plain ascii text", "went wrong", "on a list", "snake", "bytes \\x00", "'again'"]
+        addresses = [sample["address"] for sample in self.views[0].samples]
+        for form in ((), ("--json",)):
+            answer = self.show(*addresses, "--limit", "0", *form)
+            self.assertEqual(answer.status, 0, str(answer))
+            for secret in secrets:
+                self.assertNotIn(secret, answer.stdout)
+
+    def test_text_names_what_json_does(self):
+        samples = {sample["name"]: sample for sample in self.views[0].samples}
+        chosen = [samples[name] for name in ("plain", "dict of ints", "two digits", "builtin class")]
+        answer = self.show(*[sample["address"] for sample in chosen], "--values")
+        for sample in chosen:
+            self.assertIn(sample["type"], answer.stdout)
+            self.assertIn(sample["text"], answer.stdout)
+
+    def test_an_address_inside_is_the_objects(self):
+        samples = [s for s in self.views[0].samples if s["name"] in ("list of many", "exception", "long text", "plain")]
+        inside = [hex(int(sample["address"], 16) + offset) for sample in samples for offset in (-8, 8, 12)]
+        # A str has no header, so what is 8 bytes before it is another's.
+        shown = harness.check_contract(self.show(*inside, "--json"))["addresses"]
+        for i, sight in enumerate(shown):
+            sample, offset = samples[i // 3], (-8, 8, 12)[i % 3]
+            has_header = sample["name"] != "long text"
+            if offset > 0 or has_header and self.interpreter.minor != "2.7" and not self.interpreter.free_threaded:
+                self.assertEqual((sight["object"] or {}).get("address"), sample["address"], (sample["name"], offset))
+                self.assertEqual(sight["object"]["offset"], offset)
+
+    def test_decimal_addresses(self):
+        sample = self.views[0].samples[0]
+        shown = harness.check_contract(self.show(str(int(sample["address"], 16)), "--json"))["addresses"]
+        self.assertEqual(shown[0]["object"]["address"], sample["address"])
+
+    def test_what_is_no_object(self):
+        with open("/proc/%d/maps" % self.pid) as file:
+            maps = [line.split() for line in file]
+        code = next(int(fields[0].split("-")[0], 16) for fields in maps if "x" in fields[1] and "/" in fields[-1])
+        shown = harness.check_contract(self.show(hex(code + 64), "0x10", "--json"))["addresses"]
+        self.assertIsNone(shown[0]["object"])
+        self.assertIn("/", shown[0]["module"]["path"])
+        self.assertIn("x", shown[0]["mapping"]["permissions"])
+        self.assertEqual((shown[1]["mapping"], shown[1]["object"], shown[1]["block"]), (None, None, None))
+
+    def test_errors_say_what_to_do(self):
+        for words, said in (((), "name one or more"), (("here",), "hexadecimal"), (("7f00zz",), "decimal")):
+            answer = self.show(*words)
+            self.assertEqual(answer.status, 2, str(answer))
+            self.assertIn(said, answer.stderr)
+
+    def test_types_by_name(self):
+        run = lambda *words: harness.check_contract(harness.heapcore("types", "--pid", str(self.pid), "--json", *words))
+        everything = run()
+        chosen = run("--name", "samples.*Child", "--name", "deque", "--name", "dict")
+        names = {(row["module"], row["name"]) for row in chosen["types"]}
+        self.assertIn(("samples", "ListChild"), names)
+        self.assertIn((self.interpreter.version < (3,) and "__builtin__" or "builtins", "dict"), names)
+        self.assertNotIn(("collections", "deque"), names)
+        self.assertEqual(chosen["total"], everything["total"])
+        rows = [row for row in everything["types"] if (row["module"], row["name"]) in names]
+        self.assertEqual(chosen["types"], rows)
+        for column in ("count", "bytes"):
+            self.assertEqual(chosen["selected"][column], sum(row[column] for row in rows))
+        self.assertIsNone(everything["selected"])
+
+
+class Arrays(harness.TargetTest, unittest.TestCase):
+    """numpy's arrays, wherever an interpreter here has numpy."""
+
+    def test_every_numpy(self):
+        found = 0
+        for interpreter in harness.interpreters():
+            has_numpy = subprocess.run([interpreter.path, "-c", "import numpy"], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL).returncode == 0
+            if not has_numpy or interpreter.version < (3, 6):
+                continue
+            found += 1
+            with self.subTest(str(interpreter)):
+                self.check(interpreter)
+        if found == 0:
+            harness.skipped("numpy's arrays", "no interpreter here has numpy")
+
+    def check(self, interpreter):
+        directory = self.temporary_directory()
+        program = os.path.join(harness.PROGRAMS, "arrays.py")
+        target = harness.Target([interpreter.path, "-B", program, directory], directory, env=dict(os.environ))
+        self.addCleanup(target.stop)
+        target.wait_ready()
+        with open(os.path.join(directory, "arrays.json")) as file:
+            truth = json.load(file)
+        print("numpy %s" % truth["numpy"])
+        answer = harness.heapcore("show", "--pid", str(target.pid), "--json", "--limit", "0",
+                                  *[array["address"] for array in truth["arrays"]])
+        self.assertEqual(answer.status, 0, str(answer))
+        for array, sight in zip(truth["arrays"], harness.check_contract(answer)["addresses"]):
+            shown = sight["object"]
+            fields = by_name(shown["fields"])
+            self.assertEqual(array["fields"], {name: fields.get(name) for name in array["fields"]}, array["name"])
+            self.assertEqual(array["bytes"], shown["bytes"], array["name"])
+            base = [part["address"] for part in shown["fields"] if part["name"] == "base"]
+            self.assertEqual([array["base"]] if array["base"] else [], base, array["name"])
 
 
 if __name__ == "__main__":

@@ -56,6 +56,18 @@ TEST(TypeRows, OrdersByBytesCountOrName) {
   EXPECT_EQ(all.rows[0].total, (CountBytes{1, 1000}));
 }
 
+TEST(TypeRows, ByName) {
+  const Made made(
+      {{"m.small", {{9, 90}, {}}}, {"int", {{5, 500}, {}}}, {"m.even", {{5, 400}, {}}}, {"n.int", {{1, 8}, {}}}});
+  TypeRows rows = type_rows(made.census, GroupBy::kType, SortBy::kBytes, false);
+  select_named(rows, {"m.*", "int"});
+  EXPECT_EQ(names(rows), (Names{"builtins.int", "m.even", "m.small"}));
+  EXPECT_EQ(rows.selected, (CountBytes{19, 990}));
+  EXPECT_EQ(rows.total, (CountBytes{20, 998}));
+  select_named(rows, {"*.none"});
+  EXPECT_TRUE(rows.rows.empty());
+}
+
 TEST(TypeRows, TrackedOnly) {
   const Made made({{"m.a", {{9, 90}, {}}}, {"m.b", {{5, 500}, {2, 200}}}, {"m.c", {{5, 400}, {3, 300}}}});
   const TypeRows rows = type_rows(made.census, GroupBy::kType, SortBy::kBytes, true);
