@@ -148,6 +148,8 @@ const KindRow* kind_row(std::string_view tp_name) {
     for (const KindRow& row : kRows) rows.emplace(row.tp_name, &row);
     return rows;
   }();
+  constexpr std::string_view kExceptions = "exceptions.";  // the module in which 2.7 has those that are builtin
+  if (tp_name.starts_with(kExceptions)) tp_name.remove_prefix(kExceptions.size());
   const auto found = by_name.find(tp_name);
   return found == by_name.end() ? nullptr : found->second;
 }

@@ -153,6 +153,9 @@ void ReferenceReader::visit_other(const ObjectView& object, const ReferencePlan&
       return visit_lru_cache(object, plan, bytes, visit);
     case Kind::kArray:
       return visit(field(bytes, layout_.arrayobject.ob_item), RefKind::kBuffer, EdgeName{What::kField, "ob_item"});
+    case Kind::kMemoryView:  // 2.7's holds the object itself, and once more with the view
+      if (!layout_.PyMemoryViewObject.base.present()) return;
+      return visit(field(bytes, layout_.PyMemoryViewObject.view_obj), plan.inner, EdgeName{What::kField, "view.obj"});
     case Kind::kNdarray:
       return visit_ndarray(object, bytes, visit);
     case Kind::kBuiltinFunction: {

@@ -82,6 +82,7 @@ ReferencePlan::Walk walk_of(Kind kind, const PyLayout& layout) {
     case Kind::kLruCache:
     case Kind::kArray:
     case Kind::kNdarray:
+    case Kind::kMemoryView:
     case Kind::kBuiltinFunction:
     case Kind::kOther:
       return ReferencePlan::Walk::kOther;

@@ -13,9 +13,13 @@ import gc
 import os
 import sys
 
-import reference_shapes
 import truth
 import zoo
+
+if sys.version_info >= (3,):
+    import reference_shapes
+else:
+    import reference_shapes_py2 as reference_shapes
 
 
 def own_frames():

@@ -59,7 +59,7 @@ class PythonCore(test_zoo.Zoo):
                 self.assertEqual(codes - {"array-items-missing"}, set())
 
 
-class CoreValues(test_values.Values):
+class CoreValues(test_values.Checks):
     """One class for each, made below."""
 
     @classmethod

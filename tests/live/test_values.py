@@ -30,21 +30,10 @@ def items_of(shown):
     return [[item[key] for key in ("key", "value") if key in item] for item in shown["items"]]
 
 
-@harness.for_each_interpreter
-class Values(harness.TargetTest):
-    interpreter = None
+class Checks:
+    """What must be true of `views`."""
 
-    @classmethod
-    def setUpClass(cls):
-        target = cls.start_python(cls.interpreter, "zoo.py")
-        with open(os.path.join(target.directory, "samples.json")) as file:
-            samples = json.load(file)
-        cls.pid = target.pid
-        cls.views = [View("live", ["--pid", str(target.pid)], samples)]
-        if harness.why_no_gcore():
-            harness.skipped("gcore of the samples", harness.why_no_gcore())
-        else:
-            cls.views.append(View("gcore", [target.gcore()], samples))
+    views = ()
 
     def assert_each(self, check):
         """`check` gives, of a sample and what is shown of it, pairs of what is expected and what is there."""
@@ -91,6 +80,22 @@ class Values(harness.TargetTest):
         self.assert_each(lambda sample, shown: [(expected, (name, by_name(shown["fields"]).get(name)))
                                                 for expected in sample["fields"].items() for name in expected[:1]])
 
+
+@harness.for_each_interpreter
+class Values(Checks, harness.TargetTest):
+    interpreter = None
+
+    @classmethod
+    def setUpClass(cls):
+        target = cls.start_python(cls.interpreter, "zoo.py")
+        with open(os.path.join(target.directory, "samples.json")) as file:
+            samples = json.load(file)
+        cls.pid = target.pid
+        cls.views = [View("live", ["--pid", str(target.pid)], samples)]
+        if harness.why_no_gcore():
+            harness.skipped("gcore of the samples", harness.why_no_gcore())
+        else:
+            cls.views.append(View("gcore", [target.gcore()], samples))
 
     def show(self, *words):
         return harness.heapcore("show", "--pid", str(self.pid), *words)
