@@ -2,15 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "analysis/process.h"
 #include "analysis/reachable.h"
 #include "analysis/refs.h"
 #include "analysis/sight.h"
 #include "analysis/stock.h"
+#include "graph_commands.h"
 #include "malloc_commands.h"
 #include "pyobj/mimalloc.h"
 #include "report/answers.h"
@@ -39,6 +42,7 @@ class Command {
     if (options_.command == "ledger") return ledger();
     if (options_.command == "show") return show();
     if (options_.command == "refs") return refs();
+    if (options_.command == "retained") return about_graph(answer_retained);
     return report();
   }
 
@@ -101,6 +105,13 @@ class Command {
     return {show_json(process_, sights), show_text(process_, sights, style_)};
   }
 
+  using GraphAnswer = Answer(const Options&, Process&, Progress&, Timings&, const TextStyle&);
+
+  Answer about_graph(GraphAnswer& answer) {
+    if (no_python()) return {Json::object(), no_python_text()};
+    return answer(options_, process_, progress_, timings_, style_);
+  }
+
   Answer report() {
     const Stock stock = take_stock(process_, progress_, timings_);
     return {report_json(process_, stock), report_text(process_, stock, style_)};
@@ -149,8 +160,8 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
-  if (options.command == "types" || options.command == "pymalloc" || options.command == "show" ||
-      options.command == "refs")
+  const std::string_view kWithoutMalloc[] = {"types", "pymalloc", "show", "refs", "retained"};
+  if (std::find(std::begin(kWithoutMalloc), std::end(kWithoutMalloc), options.command) != std::end(kWithoutMalloc))
     target.malloc_layout = LayoutSource::kTables;
   // Verifying compares with the DWARF of the exact build, where it is at hand.
   if (options.command == "verify") target.python_layout = PyLayoutSource::kDebugFileFirst;

@@ -32,6 +32,7 @@ constexpr CommandName kCommands[] = {
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
     {"refs", "what an object refers to, and who refers to it"},
+    {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
 };
@@ -166,6 +167,10 @@ void add_options(CLI::App& command, Options& options) {
   }
   if (name == "show" || name == "refs")
     command.add_option("ADDR", options.addresses, "an address: 0x7f3a10, or decimal as id() gives it");
+  if (name == "retained") {
+    command.add_option("ADDR", options.addresses, "one object: what dominates it, and what it dominates")
+        ->expected(0, 1);
+  }
   if (name == "verify") {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
   }
@@ -215,6 +220,11 @@ namespace {
 
 // Commands whose addresses are those of objects.
 bool is_about_objects(const Options& options) {
+  return options.command == "show" || options.command == "refs" || options.command == "retained";
+}
+
+// Of which they need at least one.
+bool needs_address(const Options& options) {
   return options.command == "show" || options.command == "refs";
 }
 
@@ -300,7 +310,7 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
                       : "an address is a hexadecimal number, such as 0x7f3a10");
     return std::nullopt;
   }
-  if (is_about_objects(options) && options.addresses.empty()) {
+  if (needs_address(options) && options.addresses.empty()) {
     early = usage(options.command + ": no address", "name one or more after the target, such as 0x7f3a10");
     return std::nullopt;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <queue>
 
 namespace heapcore {
 namespace {
@@ -13,34 +14,34 @@ struct Run {
   std::size_t end;
 
   Addr first() const { return columns->addresses[begin]; }
-  Addr last() const { return columns->addresses[end - 1]; }
 };
 
-// A sweep goes through each region in address order, so its findings are a few long runs: sorting those is sorting all.
-// Where runs overlap (an object that was met twice) they are cut into single blocks.
+// A sweep goes through each region in address order, so its findings are a few long runs. They may reach over one
+// another, as threads take turns; so the run that is behind goes on until another has to.
 std::vector<Run> sorted_runs(const std::vector<BlockColumns>& found) {
-  std::vector<Run> runs;
+  const auto later = [](const Run& a, const Run& b) { return a.first() > b.first(); };
+  std::priority_queue<Run, std::vector<Run>, decltype(later)> waiting(later);
   for (const BlockColumns& columns : found) {
     for (std::size_t begin = 0; begin < columns.addresses.size();) {
       std::size_t end = begin + 1;
       while (end < columns.addresses.size() && columns.addresses[end] > columns.addresses[end - 1]) ++end;
-      runs.push_back({&columns, begin, end});
+      waiting.push({&columns, begin, end});
       begin = end;
     }
   }
-  const auto by_address = [](const Run& a, const Run& b) { return a.first() < b.first(); };
-  std::sort(runs.begin(), runs.end(), by_address);
   std::vector<Run> result;
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const bool before = i > 0 && runs[i - 1].last() >= runs[i].first();
-    const bool behind = i + 1 < runs.size() && runs[i].last() >= runs[i + 1].first();
-    if (!before && !behind) {
-      result.push_back(runs[i]);
-      continue;
+  while (!waiting.empty()) {
+    Run run = waiting.top();
+    waiting.pop();
+    const std::size_t whole = run.end;
+    if (!waiting.empty()) {
+      const auto first = run.columns->addresses.begin() + static_cast<std::ptrdiff_t>(run.begin);
+      const auto last = run.columns->addresses.begin() + static_cast<std::ptrdiff_t>(run.end);
+      run.end = run.begin + static_cast<std::size_t>(std::upper_bound(first, last, waiting.top().first()) - first);
     }
-    for (std::size_t at = runs[i].begin; at < runs[i].end; ++at) result.push_back({runs[i].columns, at, at + 1});
+    result.push_back(run);
+    if (run.end != whole) waiting.push({run.columns, run.end, whole});
   }
-  if (result.size() != runs.size()) std::stable_sort(result.begin(), result.end(), by_address);
   return result;
 }
 

@@ -21,9 +21,17 @@ inline constexpr BlockId kNoBlock = ~BlockId{0};
 // What one thread found, in the order in which it did.
 struct BlockColumns {
   std::vector<Addr> addresses;  // of the object; of a raw block's first byte for its user
-  std::vector<TypeId> types;    // kNoType for a raw block
+  std::vector<TypeId> types;    // kNoType for a raw block; the highest bit says that the collector tracks the object
   std::vector<std::uint64_t> bytes;
 
+  static constexpr TypeId kTrackedBit = TypeId{1} << 31;
+
+  void add_object(Addr address, TypeId type, bool tracked, std::uint64_t block_bytes) {
+    add(address, tracked ? type | kTrackedBit : type, block_bytes);
+  }
+  void add_raw(Addr address, std::uint64_t block_bytes) { add(address, kNoType, block_bytes); }
+
+ private:
   void add(Addr address, TypeId type, std::uint64_t block_bytes) {
     addresses.push_back(address);
     types.push_back(type);
@@ -44,7 +52,9 @@ class BlockTable {
 
   Addr address(BlockId id) const { return addresses_[id]; }
   // REQUIRES: is_object(id).
-  TypeId type(BlockId id) const { return types_[id]; }
+  TypeId type(BlockId id) const { return types_[id] & ~BlockColumns::kTrackedBit; }
+  // On one of the collector's lists. REQUIRES: is_object(id).
+  bool tracked(BlockId id) const { return (types_[id] & BlockColumns::kTrackedBit) != 0; }
   // What the allocator gave for it, its own header included; 0 for an object in static memory.
   std::uint64_t bytes(BlockId id) const { return bytes_[id] != kLarge ? bytes_[id] : large_.at(id); }
 
@@ -52,7 +62,9 @@ class BlockTable {
   BlockId find_object(Addr address) const { return object_index_.find(address); }
   BlockId find(Addr address) const {
     const BlockId object = object_index_.find(address);
-    if (object != kNoBlock) return object;
+    return object != kNoBlock ? object : find_raw(address);
+  }
+  BlockId find_raw(Addr address) const {
     const std::uint32_t raw = raw_index_.find(address);
     return raw == AddressIndex::kNone ? kNoBlock : objects_ + raw;
   }

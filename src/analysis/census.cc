@@ -194,7 +194,7 @@ class CensusTaker {
         object.address = number;
         tally.count(object, object.type.basicsize);
         if (tally.lists_blocks)
-          tally.blocks.add(number, object.type.id, runtime_.traits.layout->PyIntObject.size_bytes);
+          tally.blocks.add_object(number, object.type.id, false, runtime_.traits.layout->PyIntObject.size_bytes);
       });
     }
   }
@@ -301,8 +301,11 @@ class CensusTaker {
     (object != nullptr ? contents.objects : contents.other).add(block_bytes);
     if (object != nullptr) tally.count(*object, checked_size(*object, bytes.subspan(object->offset), tally));
     if (!tally.lists_blocks) return;
-    tally.blocks.add(object != nullptr ? object->address : address, object != nullptr ? object->type.id : kNoType,
-                     block_bytes);
+    if (object != nullptr) {
+      tally.blocks.add_object(object->address, object->type.id, object->tracked, block_bytes);
+    } else {
+      tally.blocks.add_raw(address, block_bytes);
+    }
   }
 
   // A chunk may hold anything, what was freed there too; so there a tracked object has to be known to its neighbours.
@@ -431,7 +434,7 @@ class CensusTaker {
       ++listed_in_swept_memory_;
     } else {
       tally.count(object, size);
-      if (tally.lists_blocks) tally.blocks.add(object.address, object.type.id, size);
+      if (tally.lists_blocks) tally.blocks.add_object(object.address, object.type.id, object.tracked, size);
       ++census.objects_elsewhere;
     }
     if (permanent) tally.uncount_tracked(object, size);

@@ -3,13 +3,18 @@
 namespace heapcore {
 namespace {
 
-// All arrays but `number` are indexed by a node's place in preorder, whose neighbours in the search are neighbours in
-// memory.
+// All arrays but `number_` are indexed by a node's place in preorder, whose neighbours in the search are neighbours in
+// memory. The virtual root has place 0.
 class SemiNca {
  public:
-  SemiNca(const Rows& forward, const Rows& reverse, NodeId root)
-      : forward_(forward), reverse_(reverse), number_(forward.nodes(), kNoNode) {
-    search(root);
+  SemiNca(const Rows& forward, const Rows& reverse, std::span<const NodeId> entries)
+      : forward_(forward), reverse_(reverse), number_(forward.nodes(), kNoNode), is_entry_(forward.nodes(), false) {
+    order_.push_back(kNoNode);
+    parent_.push_back(kNoNode);
+    for (const NodeId entry : entries) is_entry_[entry] = true;
+    for (const NodeId entry : entries) {
+      if (number_[entry] == kNoNode) search(entry);
+    }
   }
 
   DominatorTree run() {
@@ -19,7 +24,7 @@ class SemiNca {
     for (std::size_t i = 0; i < count; ++i) semi_[i] = label_[i] = static_cast<NodeId>(i);
     ancestor_ = parent_;
     for (std::size_t i = count; i-- > 1;) {
-      NodeId semi = parent_[i];
+      NodeId semi = is_entry_[order_[i]] ? 0 : parent_[i];
       for (const NodeId predecessor : reverse_.row(order_[i])) {
         const NodeId p = number_[predecessor];
         if (p == kNoNode) continue;
@@ -27,13 +32,12 @@ class SemiNca {
         if (candidate < semi) semi = candidate;
       }
       semi_[i] = semi;
-      label_[i] = static_cast<NodeId>(i);
     }
     return finish();
   }
 
  private:
-  void search(NodeId root) {
+  void search(NodeId from) {
     struct Frame {
       NodeId node;
       std::uint32_t next;
@@ -45,7 +49,7 @@ class SemiNca {
       parent_.push_back(parent);
       stack.push_back({node, 0});
     };
-    enter(root, kNoNode);
+    enter(from, 0);
     while (!stack.empty()) {
       Frame& top = stack.back();
       const std::span<const NodeId> row = forward_.row(top.node);
@@ -90,8 +94,9 @@ class SemiNca {
       NodeId d = idom[i];
       while (d > semi_[i]) d = idom[d];
       idom[i] = d;
-      tree.idom[order_[i]] = order_[d];
+      tree.idom[order_[i]] = d == 0 ? tree.virtual_root() : order_[d];
     }
+    order_.erase(order_.begin());
     tree.order = std::move(order_);
     return tree;
   }
@@ -99,6 +104,7 @@ class SemiNca {
   const Rows& forward_;
   const Rows& reverse_;
   std::vector<NodeId> number_;  // by node: its place in preorder
+  std::vector<bool> is_entry_;  // by node
   std::vector<NodeId> order_;   // by place: its node
   std::vector<NodeId> parent_, ancestor_, semi_, label_;
   std::vector<NodeId> path_;
@@ -106,19 +112,19 @@ class SemiNca {
 
 }  // namespace
 
-DominatorTree find_dominators(const Rows& forward, const Rows& reverse, NodeId root) {
-  if (root >= forward.nodes()) return {std::vector<NodeId>(forward.nodes(), kNoNode), {}};
-  return SemiNca(forward, reverse, root).run();
+DominatorTree find_dominators(const Rows& forward, const Rows& reverse, std::span<const NodeId> entries) {
+  return SemiNca(forward, reverse, entries).run();
 }
 
-std::vector<std::uint64_t> retained_bytes(const DominatorTree& tree, std::span<const std::uint32_t> bytes) {
-  std::vector<std::uint64_t> retained(tree.idom.size(), 0);
-  for (const NodeId node : tree.order) retained[node] = bytes[node];
-  for (std::size_t i = tree.order.size(); i-- > 1;) {
-    const NodeId node = tree.order[i];
-    retained[tree.idom[node]] += retained[node];
+std::vector<std::uint64_t> retained_bytes(const DominatorTree& tree, std::vector<std::uint64_t> bytes) {
+  for (std::size_t node = 0; node < bytes.size(); ++node) {
+    if (!tree.reached(static_cast<NodeId>(node))) bytes[node] = 0;
   }
-  return retained;
+  for (std::size_t i = tree.order.size(); i-- > 0;) {
+    const NodeId node = tree.order[i];
+    if (tree.idom[node] != tree.virtual_root()) bytes[tree.idom[node]] += bytes[node];
+  }
+  return bytes;
 }
 
 }  // namespace heapcore

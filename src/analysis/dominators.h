@@ -14,14 +14,19 @@
 namespace heapcore {
 
 struct DominatorTree {
-  std::vector<NodeId> idom;   // of the root itself and of unreachable nodes: kNoNode
-  std::vector<NodeId> order;  // reachable nodes in preorder of a depth-first search; the root first
+  // Of each node; `virtual_root()` where nothing but the root dominates it, kNoNode where no entry leads to it.
+  std::vector<NodeId> idom;
+  std::vector<NodeId> order;  // reached nodes in preorder of a depth-first search
+
+  NodeId virtual_root() const { return static_cast<NodeId>(idom.size()); }
+  bool reached(NodeId node) const { return idom[node] != kNoNode; }
 };
 
+// Of the graph with one root more, from which an edge leads to each of `entries`; they are searched in their order.
 // `reverse` must be forward.reversed().
-DominatorTree find_dominators(const Rows& forward, const Rows& reverse, NodeId root);
+DominatorTree find_dominators(const Rows& forward, const Rows& reverse, std::span<const NodeId> entries);
 
-// Of each node, its own bytes and those of all it dominates; 0 for the unreachable.
-std::vector<std::uint64_t> retained_bytes(const DominatorTree& tree, std::span<const std::uint32_t> bytes);
+// Of each node's own `bytes` makes its own and those of all it dominates; 0 for those not reached.
+std::vector<std::uint64_t> retained_bytes(const DominatorTree& tree, std::vector<std::uint64_t> bytes);
 
 }  // namespace heapcore

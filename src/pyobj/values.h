@@ -47,6 +47,15 @@ struct Value {
   bool is_mapping = false;
 };
 
+// Where a frame is: "handler", "/srv/worker.py", 41.
+struct FramePlace {
+  std::string function;
+  std::string file;
+  int line = 0;
+
+  std::string text() const;  // "handler (/srv/worker.py:41)"
+};
+
 class ValueReader {
  public:
   ValueReader(const Snapshot& snapshot, const PyRuntime& runtime, TypeTable& types, const ValueOptions& options,
@@ -55,6 +64,11 @@ class ValueReader {
   // REQUIRES: an object is at `address`.
   Value describe(Addr address);
   std::string text(Addr address);
+
+  // Of a frame as frames_of_thread() (frames.h) lists it.
+  std::optional<FramePlace> place_of_frame(Addr frame);
+  // Of a frame object; of the frame that a generator, a coroutine or an asynchronous generator has until it ends.
+  std::optional<FramePlace> place_inside(Addr object);
 
  private:
   struct Object {
@@ -139,6 +153,7 @@ class ValueReader {
   std::string names_in(Addr tuple);
   std::string code_file(Addr code);
   std::string code_name(Addr code);
+  FramePlace place_of(const Frame& frame);
   void add_frame(Value& value, const Frame& frame);
   void add_locals(Value& value, const Frame& frame);
   std::vector<Slot> slots_of_code(Addr code);

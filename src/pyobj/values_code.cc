@@ -269,6 +269,33 @@ std::optional<ValueReader::Frame> ValueReader::frame_at(const Object& frame) {
   return interpreter_frame(word(frame.address, fields.f_frame));
 }
 
+std::string FramePlace::text() const {
+  return fmt::format("{} ({}:{})", function, file, line);
+}
+
+FramePlace ValueReader::place_of(const Frame& frame) {
+  return {code_name(frame.code), code_file(frame.code), frame.line};
+}
+
+std::optional<FramePlace> ValueReader::place_of_frame(Addr frame) {
+  const bool is_object = layout_.PyFrameObject.f_code.present();
+  const std::optional<Frame> found = is_object ? old_frame(frame) : interpreter_frame(frame);
+  return found ? std::optional(place_of(*found)) : std::nullopt;
+}
+
+std::optional<FramePlace> ValueReader::place_inside(Addr address) {
+  std::optional<Frame> frame;
+  const Object object = find(address);
+  const bool is_generator =
+      object.kind == Kind::kGenerator || object.kind == Kind::kCoroutine || object.kind == Kind::kAsyncGenerator;
+  if (is_generator) {
+    generator_state(object, frame);
+  } else if (object.kind == Kind::kFrame) {
+    frame = frame_at(object);
+  }
+  return frame ? std::optional(place_of(*frame)) : std::nullopt;
+}
+
 void ValueReader::add_frame(Value& value, const Frame& frame) {
   add_field(value, "function", code_name(frame.code));
   add_field(value, "file", code_file(frame.code));

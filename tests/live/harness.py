@@ -309,6 +309,8 @@ NAMED = {"name": str, "value": str, "address": (ADDRESS, None)}
 REFERENCE = {"edge": str, "kind": re.compile("visited$|owned$|buffer$|weak$|conservative$"), "address": ADDRESS,
              "type": (str, None), "bytes": int}
 
+RETAINED = {"address": ADDRESS, "type": str, "bytes": int, "retained_bytes": int, "root": (str, None), "path": str}
+
 HEADER = {
     "schema": int, "heapcore": str, "command": str,
     "target": {"kind": re.compile("core$|pid$"), "path": (str, None), "pid": (int, None), "executable": (str, None),
@@ -338,6 +340,9 @@ COMMANDS = {
         "addresses": [{
             "asked": ADDRESS, "address": (ADDRESS, None), "type": (str, None), "bytes": int, "out": [REFERENCE],
             "out_count": int, "in": [REFERENCE], "in_count": int}]},
+    "retained": {"objects": [RETAINED], "objects_count": int, "accumulation_points": [RETAINED],
+                 "types": [{"module": str, "name": str, "count": int, "bytes": int, "retained_bytes": int}],
+                 "modules": [{"module": str, "count": int, "bytes": int, "retained_bytes": int}], "total": COUNTED},
     "show": {
         "addresses": [{
             "address": ADDRESS,

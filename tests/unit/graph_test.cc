@@ -48,11 +48,11 @@ std::vector<bool> reached(const Edges& edges, NodeId from, NodeId without = kNoN
 }
 
 // By the definition: d dominates v if v is out of reach without d; the nearest is the one that all others dominate.
-std::vector<NodeId> naive_idoms(const Edges& edges) {
+std::vector<NodeId> naive_idoms(const Edges& edges, NodeId root) {
   const std::size_t nodes = edges.size();
-  const std::vector<bool> live = reached(edges, 0);
+  const std::vector<bool> live = reached(edges, root);
   std::vector<std::vector<bool>> without;
-  for (NodeId d = 0; d < nodes; ++d) without.push_back(reached(edges, 0, d));
+  for (NodeId d = 0; d < nodes; ++d) without.push_back(reached(edges, root, d));
   const auto dominates = [&](NodeId d, NodeId v) { return d != v && live[d] && live[v] && !without[d][v]; };
   std::vector<NodeId> idom(nodes, kNoNode);
   for (NodeId v = 0; v < nodes; ++v) {
@@ -90,15 +90,22 @@ TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
     const std::size_t nodes = 1 + random() % 24;
     const Edges edges = random_edges(random, nodes, random() % (3 * nodes));
     const Rows rows = make_rows(edges);
-    const DominatorTree tree = find_dominators(rows, rows.reversed(), 0);
-    ASSERT_EQ(tree.idom, naive_idoms(edges)) << "round " << round;
+    // The naive graph has the root for a node of its own, the last.
+    Edges rooted = edges;
+    rooted.emplace_back();
+    const auto root = static_cast<NodeId>(nodes);
+    for (std::size_t i = random() % 4; i > 0; --i) rooted[root].push_back(static_cast<NodeId>(random() % nodes));
+    const DominatorTree tree = find_dominators(rows, rows.reversed(), rooted[root]);
+    std::vector<NodeId> expected = naive_idoms(rooted, root);
+    expected.pop_back();
+    ASSERT_EQ(tree.idom, expected) << "round " << round;
 
-    std::vector<std::uint32_t> bytes(nodes);
-    for (std::uint32_t& each : bytes) each = static_cast<std::uint32_t>(random() % 1000);
+    std::vector<std::uint64_t> bytes(nodes);
+    for (std::uint64_t& each : bytes) each = random() % 1000;
     const std::vector<std::uint64_t> retained = retained_bytes(tree, bytes);
-    const std::vector<bool> live = reached(edges, 0);
+    const std::vector<bool> live = reached(rooted, root);
     for (NodeId node = 0; node < nodes; ++node) {
-      const std::vector<bool> left = reached(edges, 0, node);
+      const std::vector<bool> left = reached(rooted, root, node);
       std::uint64_t gone = 0;
       for (NodeId other = 0; other < nodes; ++other) gone += live[other] && !left[other] ? bytes[other] : 0;
       ASSERT_EQ(retained[node], live[node] ? gone : 0) << "round " << round << ", node " << node;
@@ -111,7 +118,8 @@ TEST(Dominators, OfALongChainNeedNoStack) {
   Edges edges(kNodes);
   for (NodeId node = 0; node + 1 < kNodes; ++node) edges[node] = {node + 1, 0};
   const Rows rows = make_rows(edges);
-  const DominatorTree tree = find_dominators(rows, rows.reversed(), 0);
+  const std::vector<NodeId> entries{0};
+  const DominatorTree tree = find_dominators(rows, rows.reversed(), entries);
   EXPECT_EQ(tree.idom[kNodes - 1], kNodes - 2);
   EXPECT_EQ(find_components(rows).count, 2u);  // the last node leads nowhere
 }
@@ -121,7 +129,8 @@ TEST(Components, EqualTheNaiveOnesOnRandomGraphs) {
   for (int round = 0; round < 3000; ++round) {
     const std::size_t nodes = 1 + random() % 20;
     const Edges edges = random_edges(random, nodes, random() % (3 * nodes));
-    const Components components = find_components(make_rows(edges));
+    const Rows rows = make_rows(edges);
+    const Components components = find_components(rows);
     std::vector<std::vector<bool>> from;
     for (NodeId node = 0; node < nodes; ++node) from.push_back(reached(edges, node));
     for (NodeId a = 0; a < nodes; ++a) {
@@ -130,6 +139,16 @@ TEST(Components, EqualTheNaiveOnesOnRandomGraphs) {
         ASSERT_TRUE(!from[a][b] || components.of[a] >= components.of[b]) << "round " << round;
       }
     }
+    // All is reached from the sources, and no source from another.
+    std::vector<bool> covered(nodes);
+    const std::vector<NodeId> sources = source_nodes(rows, components);
+    for (const NodeId source : sources) {
+      for (NodeId node = 0; node < nodes; ++node) {
+        if (from[source][node]) covered[node] = true;
+      }
+      for (const NodeId other : sources) ASSERT_TRUE(other == source || !from[source][other]) << "round " << round;
+    }
+    ASSERT_EQ(std::count(covered.begin(), covered.end(), false), 0) << "round " << round;
   }
 }
 

@@ -1,0 +1,15 @@
+// The commands that ask who holds what: retained.
+#pragma once
+
+#include "answer.h"
+#include "options.h"
+#include "report/answers.h"
+#include "support/progress.h"
+
+namespace heapcore {
+
+// Each has REQUIRES: process.runtime() != nullptr.
+Answer answer_retained(const Options& options, Process& process, Progress& progress, Timings& timings,
+                       const TextStyle& style);
+
+}  // namespace heapcore

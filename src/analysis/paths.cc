@@ -1,0 +1,188 @@
+#include "analysis/paths.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+namespace heapcore {
+namespace {
+
+constexpr std::size_t kMaxSteps = 64;  // shown of a path; a linked list may be as long as memory
+constexpr int kRanks = 6;
+
+bool is_name(std::string_view text, bool dotted) {
+  const auto is_part = [dotted](unsigned char c) {
+    return c == '_' || c >= 0x80 || std::isalnum(c) != 0 || (dotted && c == '.');
+  };
+  return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) == 0 &&
+         std::all_of(text.begin(), text.end(), is_part);
+}
+
+// Of an edge "['name']", the name; empty if it is none.
+std::string_view key_name(std::string_view edge, bool dotted) {
+  if (edge.size() < 5 || !edge.starts_with("['") || !edge.ends_with("']")) return {};
+  const std::string_view name = edge.substr(2, edge.size() - 4);
+  return is_name(name, dotted) ? name : std::string_view();
+}
+
+constexpr std::string_view kDict = ".__dict__";
+constexpr std::string_view kModules = "sys.modules";
+
+}  // namespace
+
+std::string join_edges(const std::vector<std::string>& edges) {
+  std::string text;
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    const std::string_view edge = edges[i];
+    const std::string_view next = i + 1 < edges.size() ? std::string_view(edges[i + 1]) : std::string_view();
+    if (i == 0 && edge == kModules && !key_name(next, true).empty()) {
+      text = key_name(next, true);
+      ++i;
+    } else if (edge.ends_with(kDict) && (i == 0 || edge == kDict) && !key_name(next, false).empty()) {
+      text += edge.substr(0, edge.size() - kDict.size());
+      text += '.';
+      text += key_name(next, false);
+      ++i;
+    } else if (i == 1 && edge.ends_with(" in " + text)) {  // a local of a frame that is an object
+      text = edge;
+    } else if (i == 0 || edge.empty() || edge[0] == '.' || edge[0] == '[') {
+      text += edge;
+    } else {
+      text += " -> ";
+      text += edge;
+    }
+  }
+  return text;
+}
+
+std::string HolderPath::text() const {
+  std::vector<std::string> edges;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (omitted != 0 && i == steps.size() / 2) edges.push_back(fmt::format("... {} more ...", omitted));
+    edges.push_back(steps[i].edge);
+  }
+  return join_edges(edges);
+}
+
+HolderPaths::HolderPaths(const Process& process, const HeapGraph& graph, bool values, Findings& findings)
+    : process_(process),
+      graph_(graph),
+      values_(values),
+      reader_(process.snapshot.space),
+      references_(process.snapshot, *process.runtime(), *graph.census.types),
+      names_(process, *graph.census.types, values, findings),
+      frames_(process.snapshot, *process.runtime(), *graph.census.types, {values, 0}, findings),
+      parent_(graph.blocks.size(), kNoNode) {
+  std::vector<int> ranks;
+  for (std::uint32_t i = 0; i < graph.roots.size(); ++i) {
+    ranks.push_back(rank(graph.roots[i].word));
+    root_of_.emplace_back(graph.roots[i].target, i);
+  }
+  std::sort(root_of_.begin(), root_of_.end(), [&](const auto& a, const auto& b) {
+    return std::tuple(a.first, ranks[a.second], a.second) < std::tuple(b.first, ranks[b.second], b.second);
+  });
+  root_of_.erase(
+      std::unique(root_of_.begin(), root_of_.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
+      root_of_.end());
+  for (const RootRef& root : graph.roots) {
+    if (modules_ == kNoNode && names_.is_namespace(root.word) && names_.text(root.word) == kModules)
+      modules_ = root.target;
+  }
+  std::array<std::vector<NodeId>, kRanks> starts;
+  for (const auto& [entry, index] : root_of_) starts[static_cast<std::size_t>(ranks[index])].push_back(entry);
+  for (std::vector<NodeId>& from : starts) search(std::move(from));
+}
+
+int HolderPaths::rank(const RootWord& root) const {
+  switch (root.kind) {
+    case RootKind::kInterpreter:
+      return names_.is_namespace(root) ? 0 : 1;
+    case RootKind::kFrame:
+      return 1;
+    case RootKind::kThread:
+    case RootKind::kRuntime:
+    case RootKind::kStatic:
+      return 2;
+    case RootKind::kStack:
+      return 3;
+    case RootKind::kImmortal:
+    case RootKind::kUnexplained:
+      return 4;
+    case RootKind::kUnreachable:
+      return 5;
+  }
+  return kRanks - 1;
+}
+
+// Breadth first, from those of them that nothing reached yet.
+void HolderPaths::search(std::vector<NodeId> from) {
+  std::vector<NodeId>& queue = from;
+  std::erase_if(queue, [this](NodeId node) { return parent_[node] != kNoNode; });
+  for (const NodeId node : queue) parent_[node] = node;
+  for (std::size_t at = 0; at < queue.size(); ++at) {
+    const NodeId node = queue[at];
+    for (const NodeId to : graph_.out.row(node)) {
+      if (parent_[to] != kNoNode) continue;
+      parent_[to] = node;
+      queue.push_back(to);
+    }
+  }
+}
+
+const RootWord* HolderPaths::root(NodeId node) const {
+  if (parent_[node] != node) return nullptr;
+  const auto found = std::lower_bound(root_of_.begin(), root_of_.end(), std::pair<NodeId, std::uint32_t>{node, 0});
+  return found == root_of_.end() || found->first != node ? nullptr : &graph_.roots[found->second].word;
+}
+
+std::string HolderPaths::root_text(NodeId node) {
+  const RootWord* of = root(node);
+  return of == nullptr ? "?" : names_.text(*of);
+}
+
+HolderPath HolderPaths::path(NodeId node) {
+  HolderPath path;
+  std::vector<NodeId> nodes;
+  for (NodeId at = node; at != kNoNode; at = parent_[at]) {
+    nodes.push_back(at);
+    if (parent_[at] == at) break;
+  }
+  if (parent_[node] == kNoNode) return path;
+  std::reverse(nodes.begin(), nodes.end());
+  if (const RootWord* of = root(nodes.front())) path.root = of->kind;
+  const std::size_t first_kept_again = nodes.size() > kMaxSteps ? nodes.size() - kMaxSteps / 2 : 0;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (first_kept_again != 0 && i == kMaxSteps / 2) {
+      path.omitted = first_kept_again - i;
+      i = first_kept_again;
+    }
+    path.steps.push_back({nodes[i], i == 0 ? root_text(nodes[0]) : edge(nodes[i - 1], nodes[i])});
+  }
+  return path;
+}
+
+std::string HolderPaths::edge(NodeId from, NodeId to) {
+  if (!graph_.blocks.is_object(from)) return fmt::format("word in raw block {:#x}", graph_.blocks.address(from));
+  std::optional<EdgeName> found;
+  RefKind found_kind = RefKind::kWeak;
+  references_.for_each(graph_.view(from), [&](Addr target, RefKind kind, const EdgeName& name) {
+    // A key that is also a value is better known as the value; a word that may be a reference tells least.
+    const bool better = !found || (found->what == What::kDictKey && name.what == What::kDictValue) ||
+                        (found_kind == RefKind::kConservative && kind != RefKind::kConservative);
+    if (kind == RefKind::kWeak || !better || graph_.blocks.find(target) != to) return;
+    found = name;
+    found_kind = kind;
+  });
+  return found ? text_of(from, *found) : "?";
+}
+
+std::string HolderPaths::text_of(NodeId from, const EdgeName& name) {
+  std::string text = edge_text(reader_, process_.runtime()->traits, name, values_ || from == modules_);
+  if (name.what != What::kLocal) return text;
+  const auto place = frames_.place_inside(graph_.blocks.address(from));
+  return place ? fmt::format("{} in {}", text, place->text()) : text;
+}
+
+}  // namespace heapcore

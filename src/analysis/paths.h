@@ -1,0 +1,76 @@
+// How a block is held: a shortest path to it from a named root.
+//
+// One search over the whole graph finds a parent for every node; 4 bytes a node. What Python code reaches by name comes
+// first, however far: modules and builtins; then what functions hold; then what C code holds; then roots without names.
+// So a path tells where to look, and of two that tell it equally well it is the shorter.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "analysis/heap_graph.h"
+#include "analysis/root_names.h"
+
+namespace heapcore {
+
+struct PathStep {
+  NodeId node = kNoNode;
+  std::string edge;  // that leads to it: of the first step, the root's name
+};
+
+struct HolderPath {
+  std::vector<PathStep> steps;  // the first is held by the root itself
+  std::uint64_t omitted = 0;    // of a path too long to be shown whole, steps left out in the middle of `steps`
+  std::optional<RootKind> root;
+
+  std::string text() const;  // "__main__.Processor.instance_map['key'].name"
+};
+
+// Edges as a Python expression would have them: what leads through sys.modules or a __dict__ is a dotted name.
+std::string join_edges(const std::vector<std::string>& edges);
+
+class HolderPaths {
+ public:
+  // Keeps references to all of them. REQUIRES: process.runtime() != nullptr.
+  HolderPaths(const Process& process, const HeapGraph& graph, bool values, Findings& findings);
+
+  // From the root to `node`; without steps if there is none.
+  HolderPath path(NodeId node);
+
+  // The node before it on its path; itself if that is a root; kNoNode if nothing leads to it.
+  NodeId parent(NodeId node) const { return parent_[node]; }
+  // What holds the first node of a path; null if it is no such node.
+  const RootWord* root(NodeId node) const;
+  std::string root_text(NodeId node);
+
+  // The name of an edge; "?" if the first does not refer to the second.
+  std::string edge(NodeId from, NodeId to);
+  // Calls visit(NodeId, const EdgeName&) for each edge by which `from`, an object, is another's parent.
+  template <typename Visit>
+  void for_each_child(NodeId from, Visit&& visit) {
+    references_.for_each(graph_.view(from), [&](Addr target, RefKind kind, const EdgeName& name) {
+      const NodeId to = kind == RefKind::kWeak ? kNoBlock : graph_.blocks.find(target);
+      if (to != kNoBlock && parent_[to] == from && to != from) visit(to, name);
+    });
+  }
+  // The same as edge() has it; of a local, with where its function is.
+  std::string text_of(NodeId from, const EdgeName& name);
+
+ private:
+  int rank(const RootWord& root) const;
+  void search(std::vector<NodeId> from);
+
+  const Process& process_;
+  const HeapGraph& graph_;
+  bool values_;
+  Reader reader_;
+  ReferenceReader references_;
+  RootNames names_;
+  ValueReader frames_;
+  NodeId modules_ = kNoNode;  // sys.modules, whose keys are names and no contents
+  std::vector<NodeId> parent_;
+  std::vector<std::pair<NodeId, std::uint32_t>> root_of_;  // sorted: an entry, and which of graph.roots names it best
+};
+
+}  // namespace heapcore
