@@ -3,7 +3,8 @@
 HEAPCORE names the binary under test. Nothing else is taken for granted: what is not there (an interpreter, gdb, a
 kernel that writes cores where we can find them) is said in a line that begins with SKIPPED, on standard error and,
 where HEAPCORE_SKIPPED_LOG names a file, in that file too. HEAPCORE_PYTHONS may name folders, parted by colons, with
-more interpreters: in the folder itself, in its bin, or in the bins of the folders in it.
+more interpreters: in the folder itself, in its bin, or in the bins of the folders in it. Where HEAPCORE_TEST_RECORD
+names a file, a line of JSON is added to it for each check of a Python, which script/support-matrix reads.
 """
 
 import contextlib
@@ -53,27 +54,35 @@ def main():
 # ---- interpreters ----------------------------------------------------------------------------------------------------
 
 class Interpreter:
-    def __init__(self, path, version, build="release"):
+    def __init__(self, path, release, version, build="release"):
         self.path = path
-        self.version = version  # (3, 11, 7)
+        self.release = release  # "3.15.0rc1"
+        self.version = version  # (3, 15, 0)
         self.build = build  # or "debug", "free-threaded", "free-threaded debug"
         self.free_threaded = build.startswith("free-threaded")
         self.minor = "%d.%d" % version[:2]
-        self.stripped = not any(has_symtab(file) for file in [path] + shared_libpython(path))
+        libpython = shared_libpython(path)
+        self.stripped = not any(has_symtab(file) for file in [path] + libpython)
+        self.linkage = "shared" if libpython else "static"
+        self.origin = "installed" if is_elf(path) else "unpacked"  # started by a script, with its own loader and libraries
 
     def __str__(self):
         stripped = "stripped" if self.stripped else "not stripped"
-        return "%s (%d.%d.%d, %s build, %s)" % ((self.path,) + self.version + (self.build, stripped))
+        return "%s (%s, %s build, %s)" % (self.path, self.release, self.build, stripped)
 
     @property
     def label(self):
         return "%d_%d_%d_%s_%s" % (self.version + (self.build, "stripped" if self.stripped else "symbols"))
 
 
-def has_symtab(path):
+def is_elf(path):
     with open(path, "rb") as file:
-        if file.read(4) != b"\x7fELF":
-            return False
+        return file.read(4) == b"\x7fELF"
+
+
+def has_symtab(path):
+    if not is_elf(path):
+        return False
     with elf.Elf(path) as file:
         return file.has_symtab()
 
@@ -98,16 +107,17 @@ def candidates(name):
 
 def identify(path):
     """The Interpreter behind `path` (which may be a link or a script); None if it does not run."""
-    code = ("import os, sys; print(os.path.realpath('/proc/self/exe')); print(' '.join(map(str, sys.version_info[:3])));"
+    code = ("import os, sys; print(os.path.realpath('/proc/self/exe')); print(sys.version.split()[0].rstrip('+'));"
+            "print(' '.join(map(str, sys.version_info[:3])));"
             "print('free-threading' in sys.version); print(hasattr(sys, 'gettotalrefcount'))")
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         run = subprocess.run([path, "-ESc", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
                              text=True, timeout=20)
-        executable, version, free_threaded, debug = run.stdout.splitlines()
+        executable, release, version, free_threaded, debug = run.stdout.splitlines()
         if "python" not in os.path.basename(executable):
             executable = path  # a script that starts it through a dynamic linker of its own
         words = ["free-threaded"] * (free_threaded == "True") + ["debug"] * (debug == "True")
-        return Interpreter(executable, tuple(int(v) for v in version.split()), " ".join(words) or "release")
+        return Interpreter(executable, release, tuple(int(v) for v in version.split()), " ".join(words) or "release")
     return None
 
 
@@ -140,6 +150,34 @@ def make_test_classes(base, interpreters):
             name += "_"
         members = {"interpreter": interpreter, "__module__": base.__module__}
         namespace[name] = type(name, (base, unittest.TestCase), members)
+
+
+# ---- what was checked ------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def checking(test, view, check):
+    """A subtest on one view of a process, and the record of how it ended. `check` names what it compares with the truth:
+    "objects", "blocks", "values", "references" or more of their kind. A test under special conditions says so in `under`."""
+    with test.subTest(view):
+        outcome = "failed"
+        try:
+            yield
+            outcome = "passed"
+        except unittest.SkipTest:
+            outcome = "skipped"
+            raise
+        finally:
+            python = test.interpreter
+            record({"python": python.release, "build": python.build, "origin": python.origin,
+                    "linkage": python.linkage, "stripped": python.stripped, "under": getattr(test, "under", ""), "view": view,
+                    "check": check, "test": test.id(), "outcome": outcome})
+
+
+def record(line):
+    path = os.environ.get("HEAPCORE_TEST_RECORD")
+    if path:
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------

@@ -60,11 +60,6 @@ class AloneView(test_zoo.View):
         return "array-items-missing" in [warning["code"] for warning in warnings]
 
 
-def is_elf(path):
-    with open(path, "rb") as file:
-        return file.read(4) == b"\x7fELF"
-
-
 @harness.for_each_interpreter
 class CoreAlone(test_zoo.Zoo):
     interpreter = None
@@ -104,7 +99,7 @@ class CoreAlone(test_zoo.Zoo):
     @test_zoo.on_each_view("types")
     def test_target_is_described(self, view, document):
         target = document["target"]
-        self.assertEqual(target["python"], "%d.%d.%d" % self.interpreter.version)
+        self.assertEqual(target["python"], self.interpreter.release)
         self.assertRegex(target["libc"], "^glibc")  # which one, only its constants say
 
     def test_names_are_the_types_own(self):
@@ -121,7 +116,7 @@ class CoreAlone(test_zoo.Zoo):
             return
         directory = self.temporary_directory()
         program = os.path.join(directory, "worker")
-        if not is_elf(self.interpreter.path):
+        if not harness.is_elf(self.interpreter.path):
             harness.skipped("a renamed %s" % self.interpreter, "it is started by a script")
             return
         shutil.copy(self.interpreter.path, program)
@@ -136,7 +131,7 @@ class CoreAlone(test_zoo.Zoo):
         core = target.kernel_core()
         os.remove(program)
         document = harness.check_contract(harness.heapcore("types", core, "--sysroot", self.hidden, "--json"))
-        self.assertEqual(document["target"]["python"], "%d.%d.%d" % self.interpreter.version)
+        self.assertEqual(document["target"]["python"], self.interpreter.release)
         table = harness.rows_by_type(document["types"])
         expected = {(u["module"], u["name"]): u["count"] for u in truth["user_types"]}
         self.assert_equal_tables(expected, {key: table.get(key, (None,))[0] for key in expected})

@@ -20,8 +20,11 @@ class Core:
         with open(path.replace(".core.xz", ".truth.json")) as file:
             self.truth = json.load(file)
         self.version = tuple(self.truth["version"])
+        self.release = "%d.%d.%d" % self.version
         self.build = self.truth["build"]
         self.free_threaded = self.build.startswith("free-threaded")
+        self.stripped = self.linkage = None
+        self.origin = "committed"
         self.label = os.path.basename(path).replace(".core.xz", "").replace(".", "_")
 
     def __str__(self):
@@ -59,7 +62,7 @@ class PythonCore(test_zoo.Zoo):
                 self.assertEqual(codes - {"array-items-missing"}, set())
 
 
-class CoreValues(test_values.Checks):
+class CoreValues(test_values.Checks, harness.TargetTest):
     """One class for each, made below."""
 
     @classmethod

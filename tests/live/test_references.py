@@ -68,7 +68,7 @@ class References(harness.TargetTest):
 
     def test_visited_references_exactly(self):
         for label, _, argument in self.views:
-            with self.subTest(label):
+            with harness.checking(self, label, "references"):
                 found, findings = listed(argument, self.truth)
                 wrong = []
                 for address, (_, name, referents) in self.truth.items():
@@ -87,7 +87,7 @@ class References(harness.TargetTest):
         expected = collections.Counter(type_address for type_address, _, _ in self.truth.values())
         names = {type_address: name for type_address, name, _ in self.truth.values()}
         for label, arguments, _ in self.views:
-            with self.subTest(label):
+            with harness.checking(self, label, "references"):
                 document = harness.check_contract(
                     harness.heapcore("types", *arguments, "--reachable", "--json", "--limit", "0"))
                 actual = {int(row["address"], 16): row["count"] for row in document["types"]}
@@ -108,7 +108,7 @@ class References(harness.TargetTest):
             for target in wanted.intersection(referents):
                 referrers[target][address] += referents[target]
         for label, arguments, _ in self.views:
-            with self.subTest(label):
+            with harness.checking(self, label, "references"):
                 document = harness.check_contract(
                     harness.heapcore("refs", *arguments, "--json", "--limit", "0", *map(hex, addresses)))
                 self.assertEqual([int(entry["address"], 16) for entry in document["addresses"]], addresses)

@@ -15,6 +15,7 @@ def has_subinterpreters(interpreter):
 @harness.for_each_interpreter
 class SubInterpreters(harness.TargetTest):
     interpreter = None
+    under = "several interpreters"
 
     @classmethod
     def setUpClass(cls):
@@ -43,7 +44,7 @@ class SubInterpreters(harness.TargetTest):
 
     def test_types_exactly(self):
         for label, answers in self.views.items():
-            with self.subTest(label):
+            with harness.checking(self, label, "objects"):
                 table = harness.rows_by_type(harness.check_contract(answers["types"])["types"])
                 lines = harness.differences(self.truth, {key: table.get(key) for key in self.truth})
                 self.assertEqual(lines, [])
@@ -54,7 +55,7 @@ class SubInterpreters(harness.TargetTest):
         live = harness.check_contract(self.views["live"]["pymalloc"])
         self.assertGreater(live["total"]["blocks_in_use"], 2 * 70000)
         for label, answers in self.views.items():
-            with self.subTest(label):
+            with harness.checking(self, label, "blocks"):
                 self.assertEqual(harness.check_contract(answers["pymalloc"])["total"], live["total"])
 
 

@@ -38,7 +38,7 @@ class Checks:
     def assert_each(self, check):
         """`check` gives, of a sample and what is shown of it, pairs of what is expected and what is there."""
         for view in self.views:
-            with self.subTest(view.label):
+            with harness.checking(self, view.label, "values"):
                 self.assertEqual(len(view.samples), len(view.shown))
                 lines = []
                 for sample, sight in zip(view.samples, view.shown):
