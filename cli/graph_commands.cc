@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "analysis/cycles.h"
 #include "analysis/holders.h"
 #include "report/holder_answers.h"
 
@@ -24,6 +25,18 @@ Answer answer_retained(const Options& options, Process& process, Progress& progr
   const RetainedAnswer answer =
       timings.time("summarise", [&] { return retained_answer(process, holders, how, process.findings); });
   return {retained_json(answer), retained_text(answer, style)};
+}
+
+Answer answer_cycles(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style) {
+  const Holders holders = find_holders(process, progress, process.findings, timings);
+  CyclesOptions how;
+  how.limit = options.limit.value_or(how.limit);
+  how.values = options.values;
+  how.garbage_only = options.garbage;
+  const CyclesAnswer answer =
+      timings.time("cycles", [&] { return find_cycles(process, holders, how, process.findings); });
+  return {cycles_json(answer), cycles_text(answer, style)};
 }
 
 }  // namespace heapcore

@@ -1,4 +1,4 @@
-// The commands that ask who holds what: retained.
+// The commands that ask who holds what: retained, cycles.
 #pragma once
 
 #include "answer.h"
@@ -11,5 +11,7 @@ namespace heapcore {
 // Each has REQUIRES: process.runtime() != nullptr.
 Answer answer_retained(const Options& options, Process& process, Progress& progress, Timings& timings,
                        const TextStyle& style);
+Answer answer_cycles(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style);
 
 }  // namespace heapcore

@@ -31,6 +31,7 @@ constexpr CommandName kCommands[] = {
     {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
+    {"cycles", "reference cycles, and what the collector has not collected yet"},
     {"refs", "what an object refers to, and who refers to it"},
     {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
@@ -171,6 +172,7 @@ void add_options(CLI::App& command, Options& options) {
     command.add_option("ADDR", options.addresses, "one object: what dominates it, and what it dominates")
         ->expected(0, 1);
   }
+  if (name == "cycles") command.add_flag("--garbage", options.garbage, "only what the collector would free");
   if (name == "verify") {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
   }

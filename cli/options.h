@@ -32,6 +32,7 @@ struct Options {
   std::vector<std::string> names;      // types: globs of which types
   bool bins = false;                   // malloc: the bins of every arena
   bool sizes = false;                  // malloc: sizes of the chunks in use
+  bool garbage = false;                // cycles: only those the collector would free
   bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
   std::vector<std::string> addresses;  // malloc, show: what are these?

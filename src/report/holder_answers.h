@@ -1,9 +1,10 @@
-// The answers of `retained` as text and as JSON.
+// The answers of the commands about holders as text and as JSON.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "analysis/cycles.h"
 #include "analysis/holders.h"
 #include "report/answers.h"
 
@@ -11,5 +12,8 @@ namespace heapcore {
 
 nlohmann::ordered_json retained_json(const RetainedAnswer& answer);
 std::string retained_text(const RetainedAnswer& answer, const TextStyle& style);
+
+nlohmann::ordered_json cycles_json(const CyclesAnswer& answer);
+std::string cycles_text(const CyclesAnswer& answer, const TextStyle& style);
 
 }  // namespace heapcore

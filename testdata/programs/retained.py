@@ -4,7 +4,7 @@
 
 writes DIRECTORY/addresses.json, {name: the address of an object that nothing but a dict holds}, and says "ready". After
 SIGUSR1 it drops them one by one, and after each it writes to standard error a line "=== NAME", the figures of
-sys._debugmallocstats(), and a line "mallinfo2 UORDBLKS HBLKHD"; first all that under the name "start". Then it writes
+sys._debugmallocstats(), and a line "mallinfo UORDBLKS HBLKHD"; first all that under the name "start". Then it writes
 DIRECTORY/done.
 """
 
@@ -151,22 +151,25 @@ def fill_free_lists():
     make_generator(1)
 
 
+libc = ctypes.CDLL(None)
+mallinfo = getattr(libc, "mallinfo2", libc.mallinfo)  # glibc 2.33+
+
+
 class MallInfo(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in
+    _fields_ = [(name, ctypes.c_size_t if hasattr(libc, "mallinfo2") else ctypes.c_int) for name in
                 ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep")]
 
 
-mallinfo2 = ctypes.CDLL(None).mallinfo2
-mallinfo2.restype = MallInfo
+mallinfo.restype = MallInfo
 
 
 def measure(name, info=[]):
     gc.collect()
-    info[:] = [mallinfo2()]
+    info[:] = [mallinfo()]
     os.write(2, ("\n=== %s\n" % name).encode())
     sys._debugmallocstats()
     sys._debugmallocstats()  # twice, so that the reader can tell that measuring changes nothing
-    os.write(2, ("\nmallinfo2 %d %d\n" % (info[0].uordblks, info[0].hblkhd)).encode())
+    os.write(2, ("\nmallinfo %d %d\n" % (info[0].uordblks, info[0].hblkhd)).encode())
     del info[:]
 
 

@@ -381,6 +381,12 @@ COMMANDS = {
     "retained": {"objects": [RETAINED], "objects_count": int, "accumulation_points": [RETAINED],
                  "types": [{"module": str, "name": str, "count": int, "bytes": int, "retained_bytes": int}],
                  "modules": [{"module": str, "count": int, "bytes": int, "retained_bytes": int}], "total": COUNTED},
+    "cycles": {
+        "cycles": [{"types": [str], "edges": [str], "closing_edge": str, "text": str, "reachable": bool, "garbage": bool,
+                    "count": int, "objects": int, "bytes": int, "retained_bytes": int, "example": ADDRESS}],
+        "cycles_count": int, "frozen": int, "gc_enabled": bool,
+        "garbage": {"count": int, "bytes": int, "retained_bytes": int, "types_count": int,
+                    "types": [{"module": str, "name": str, "count": int, "bytes": int}]}},
     "show": {
         "addresses": [{
             "address": ADDRESS,

@@ -1,0 +1,134 @@
+#include "analysis/garbage.h"
+
+#include <tbb/enumerable_thread_specific.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
+#include "pyobj/gc_lists.h"
+#include "pyobj/refcounts.h"
+#include "pyobj/references.h"
+
+namespace heapcore {
+namespace {
+
+constexpr std::size_t kPart = 1 << 14;
+
+class Collector {
+ public:
+  Collector(const Process& process, const HeapGraph& graph, Findings& findings)
+      : process_(process),
+        runtime_(*process.runtime()),
+        graph_(graph),
+        blocks_(graph.blocks),
+        findings_(findings),
+        looked_at_(blocks_.objects()),
+        live_(blocks_.objects()),
+        visited_(new std::atomic<std::uint32_t>[blocks_.objects()]()) {
+    for (NodeId object = 0; object < blocks_.objects(); ++object) looked_at_[object] = blocks_.tracked(object);
+    leave_out_frozen();
+  }
+
+  Garbage run() {
+    count_visits();
+    mark_live();
+    for (NodeId object = 0; object < blocks_.objects(); ++object) {
+      if (looked_at_[object] && !live_[object]) garbage_.objects.push_back(object);
+    }
+    return std::move(garbage_);
+  }
+
+ private:
+  ReferenceReader reader() const { return {process_.snapshot, runtime_, *graph_.census.types}; }
+
+  void leave_out_frozen() {
+    Reader memory(process_.snapshot.space);
+    for (const GcListHead& head : gc_list_heads(runtime_)) {
+      if (!head.permanent) continue;
+      walk_gc_list(memory, runtime_.traits, head.address, blocks_.objects() + std::uint64_t{1}, findings_,
+                   [&](Addr node) {
+                     const NodeId object = blocks_.find_object(node + runtime_.traits.gc_head_bytes());
+                     if (object == kNoBlock || !looked_at_[object]) return;
+                     looked_at_[object] = false;
+                     ++garbage_.frozen;
+                   });
+    }
+  }
+
+  // Of what nobody describes, the words that were taken for references.
+  template <typename Visit>
+  void for_each_visited(ReferenceReader& references, NodeId node, Visit&& visit) {
+    references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName&) {
+      if (kind != RefKind::kVisited) return;
+      const NodeId to = blocks_.find_object(target);
+      if (to != kNoBlock && looked_at_[to]) visit(to);
+    });
+    const auto& words = graph_.conservative;
+    for (auto at = std::lower_bound(words.begin(), words.end(), std::pair<NodeId, NodeId>{node, 0});
+         at != words.end() && at->first == node; ++at) {
+      if (blocks_.is_object(at->second) && looked_at_[at->second]) visit(at->second);
+    }
+  }
+
+  void count_visits() {
+    tbb::enumerable_thread_specific<ReferenceReader> readers([this] { return reader(); });
+    const std::size_t parts = (blocks_.objects() + kPart - 1) / kPart;
+    tbb::parallel_for(std::size_t{0}, parts, [&](std::size_t part) {
+      ReferenceReader& references = readers.local();
+      const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kPart);
+      for (std::size_t node = part * kPart; node < end; ++node) {
+        if (!looked_at_[node]) continue;
+        for_each_visited(references, static_cast<NodeId>(node),
+                         [&](NodeId to) { visited_[to].fetch_add(1, std::memory_order_relaxed); });
+      }
+    });
+  }
+
+  void mark_live() {
+    Reader memory(process_.snapshot.space);
+    const std::uint32_t head_bytes = runtime_.traits.layout->PyObject.size_bytes;
+    for (NodeId object = 0; object < blocks_.objects(); ++object) {
+      if (!looked_at_[object]) continue;
+      const std::span<const std::byte> bytes = memory.span(blocks_.address(object), head_bytes);
+      const std::int64_t count = bytes.empty() ? 0 : reference_count(runtime_.traits, bytes);
+      if (count > std::int64_t{visited_[object].load(std::memory_order_relaxed)}) mark(object);
+    }
+    // Frames hold objects whose counting is deferred without counting them (free-threaded builds).
+    for (const RootRef& root : graph_.roots) {
+      if (root.word.kind == RootKind::kFrame && blocks_.is_object(root.target)) mark(root.target);
+    }
+    ReferenceReader references = reader();
+    while (!pending_.empty()) {
+      const NodeId from = pending_.back();
+      pending_.pop_back();
+      for_each_visited(references, from, [&](NodeId to) { mark(to); });
+    }
+  }
+
+  void mark(NodeId object) {
+    if (live_[object] || !looked_at_[object]) return;
+    live_[object] = true;
+    pending_.push_back(object);
+  }
+
+  const Process& process_;
+  const PyRuntime& runtime_;
+  const HeapGraph& graph_;
+  const BlockTable& blocks_;
+  Findings& findings_;
+  std::vector<bool> looked_at_;  // by object: the collector does
+  std::vector<bool> live_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> visited_;  // by object: how many visits lead to it
+  std::vector<NodeId> pending_;
+  Garbage garbage_;
+};
+
+}  // namespace
+
+Garbage uncollected_garbage(const Process& process, const HeapGraph& graph, Findings& findings) {
+  return Collector(process, graph, findings).run();
+}
+
+}  // namespace heapcore
