@@ -32,7 +32,7 @@ class Closure {
     }
     const auto follow = [this](Addr target, RefKind kind, const EdgeName&) {
       if (kind == RefKind::kVisited) meet(target);
-      if (kind == RefKind::kConservative && is_followed(target)) meet(target);
+      if (kind == RefKind::kConservative && traverses_ && is_followed(target)) meet(target);
     };
     while (!waiting_.empty()) {
       const Addr address = waiting_.back();
@@ -40,7 +40,9 @@ class Closure {
       ObjectView object;
       if (!objects_.at(address, object)) continue;
       count(object);
-      of_module_ = types_.shared_info(object.type.id).kind == Kind::kModule;
+      const TypeInfo& type = types_.shared_info(object.type.id);
+      of_module_ = type.kind == Kind::kModule;
+      traverses_ = type.has_gc();
       references_.for_each(object, follow);
     }
   }
@@ -98,6 +100,7 @@ class Closure {
   std::uint64_t mapped_bytes_;
   TypeTable& types_;
   bool of_module_ = false;  // what is followed is a module's
+  bool traverses_ = false;  // it is of a type that has tp_traverse
   const BlockTable& blocks_;
   std::vector<bool> seen_;
   std::unordered_set<Addr> elsewhere_;  // not in swept memory: static objects

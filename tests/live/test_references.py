@@ -54,9 +54,6 @@ class References(harness.TargetTest):
 
     @classmethod
     def setUpClass(cls):
-        if cls.interpreter.version < (3,):
-            harness.skipped("references of %s" % cls.interpreter, "the program's shapes are written in Python 3")
-            raise unittest.SkipTest("the program's shapes are written in Python 3")
         target = cls.start_python(cls.interpreter, "references.py")
         cls.truth = read_truth(os.path.join(target.directory, "referents.txt"))
         cls.views = [("live", ["--pid", str(target.pid)], str(target.pid))]
