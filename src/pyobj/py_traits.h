@@ -137,7 +137,7 @@ struct PyTraits {
   bool dict_visits_inline_values = false;
   // TypeVar and its kin visit their name (3.13.10+, 3.14.1+).
   bool type_variables_visit_name = false;
-  // methodcaller keeps its arguments in a tuple (3.14+).
+  // methodcaller keeps its arguments in a tuple, and visits what it calls with (3.14+).
   bool methodcaller_args_are_tuple = false;
   // Such a generator still visits its code (3.14+).
   bool cleared_generator_visits_code = false;

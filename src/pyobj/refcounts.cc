@@ -18,8 +18,10 @@ std::int64_t reference_count(const PyTraits& traits, std::span<const std::byte> 
   const auto& fields = traits.layout->PyObject;
   if (!fields.ob_ref_local.present())
     return static_cast<std::int64_t>(field_of<std::uint64_t>(object, fields.ob_refcnt) & traits.refcnt_mask);
-  const std::int64_t count = field_of<std::uint32_t>(object, fields.ob_ref_local) +
-                             (field_of<std::int64_t>(object, fields.ob_ref_shared) >> 2);
+  constexpr std::uint32_t kImmortal = UINT32_MAX;  // whatever else it says
+  const auto local = field_of<std::uint32_t>(object, fields.ob_ref_local);
+  if (local == kImmortal) return kImmortal;
+  const std::int64_t count = local + (field_of<std::int64_t>(object, fields.ob_ref_shared) >> 2);
   const bool deferred = (field_of<std::uint8_t>(object, fields.ob_gc_bits) & gc_bit::kDeferred) != 0;
   return deferred ? count - traits.deferred_refs : count;
 }

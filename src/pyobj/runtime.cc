@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 
-#include "coreparse/code.h"
 #include "pyobj/arena_search.h"
 #include "pyobj/debug_offsets.h"
+#include "pyobj/interpreters.h"
 #include "pyobj/mimalloc.h"
 #include "pyobj/number_blocks.h"
 #include "pyobj/runtime_search.h"
@@ -16,8 +16,6 @@
 
 namespace heapcore {
 namespace {
-
-constexpr std::size_t kMaxInterpreters = 10000;
 
 class Finder {
  public:
@@ -295,7 +293,16 @@ class Finder {
       return std::nullopt;
     }
     runtime.type_type = *type_type;
-    find_interpreters(module, runtime, findings);
+    const auto named = traits.gc_home == GcHome::kStatic ? std::nullopt : runtime_address(module);
+    if (named) {
+      runtime.state = named->first;
+      runtime.located_by = named->second;
+    }
+    if (!find_interpreters(snapshot_, search_, module, runtime, findings)) {
+      runtime.located_by = anchor_ ? "structure of PyType_Type" : "symbol PyType_Type";
+      report(findings, "python-runtime-not-found", module.range.start,
+             "_PyRuntime was not found; interpreters and the collector's lists are unknown");
+    }
     if (runtime.traits.obmalloc_home == ObmallocHome::kNowhere) {
       find_mimalloc(snapshot_, runtime);
       if (!runtime.mimalloc) {
@@ -331,162 +338,6 @@ class Finder {
     if (!reader_.try_load(address + layout.PyTypeObject.tp_name.offset, name)) return false;
     const std::optional<std::string> text = reader_.c_string(name, 16);
     return !text || *text == "type";  // the name lies in .rodata, which the snapshot may lack
-  }
-
-  // The head of the list of interpreters, a variable of _PyRuntime or, to 3.6, a static one that one exported function
-  // returns; else the variable that has a list of interpreters behind it.
-  std::optional<Addr> interpreters_head(const Module& module, PyRuntime& runtime) {
-    const std::uint64_t offset = runtime.traits.layout->_PyRuntimeState.interpreters_head.offset;
-    if (runtime.traits.gc_home == GcHome::kStatic) {
-      runtime.located_by = "code of PyInterpreterState_Head";
-      if (const auto head = head_by_code(module)) return head;
-    } else if (const auto address = runtime_address(module)) {
-      runtime.located_by = address->second;
-      runtime.state = address->first;
-      return runtime.state + offset;
-    }
-    const auto verify = [&](Addr at) { return verify_interpreter(at, runtime.traits); };
-    const auto head = search_.find_interpreters_head(module, runtime.traits, runtime.type_type, verify);
-    if (!head) return std::nullopt;
-    runtime.located_by = "structure";
-    if (runtime.traits.gc_home != GcHome::kStatic) runtime.state = *head - offset;
-    return head;
-  }
-
-  std::optional<Addr> head_by_code(const Module& module) {
-    const auto function = symbol(module, "PyInterpreterState_Head");
-    if (!function) return std::nullopt;
-    for (const CodeRef& reference : code_references(reader_, *function, 4)) {
-      if (reference.kind == CodeRefKind::kLoad && reference.width_bytes == 8) return reference.target;
-    }
-    return std::nullopt;
-  }
-
-  void find_interpreters(const Module& module, PyRuntime& runtime, Findings& findings) {
-    const PyLayout& layout = *runtime.traits.layout;
-    const std::optional<Addr> head = interpreters_head(module, runtime);
-    if (!head) {
-      runtime.located_by = anchor_ ? "structure of PyType_Type" : "symbol PyType_Type";
-      report(findings, "python-runtime-not-found", module.range.start,
-             "_PyRuntime was not found; interpreters and the collector's lists are unknown");
-      return;
-    }
-    find_shared_gc(module, runtime, findings);
-    Addr at = 0;
-    reader_.try_load(*head, at);
-    while (at != 0 && runtime.interpreters.size() < kMaxInterpreters) {
-      const bool seen = std::any_of(runtime.interpreters.begin(), runtime.interpreters.end(),
-                                    [&](const Interpreter& earlier) { return earlier.address == at; });
-      const std::optional<Interpreter> interpreter = seen ? std::nullopt : read_interpreter(at, runtime);
-      if (!interpreter) {
-        report(findings, "python-interpreter-damaged", at, "an interpreter's state does not verify; it is left out");
-        return;
-      }
-      runtime.interpreters.push_back(*interpreter);
-      if (runtime.traits.gc_home == GcHome::kStatic) runtime.interpreters.back().gc_collecting = is_collecting(module);
-      if (!reader_.try_load(at + layout.PyInterpreterState.next.offset, at)) return;
-    }
-    // One may be idle, but not all.
-    if (!runtime.interpreters.empty() &&
-        std::none_of(runtime.interpreters.begin(), runtime.interpreters.end(),
-                     [&](const Interpreter& interpreter) { return has_threads(interpreter.address, layout); })) {
-      report(findings, "python-interpreter-damaged", runtime.interpreters[0].address,
-             "no interpreter has a thread; their states may not be as this heapcore takes them to be");
-    }
-    if (runtime.interpreters.empty()) {
-      report(findings, "python-not-initialised", *head,
-             "the runtime has no interpreter: not yet initialised, or finalised");
-    }
-  }
-
-  // To 3.8 there is one collector for all interpreters.
-  void find_shared_gc(const Module& module, PyRuntime& runtime, Findings& findings) {
-    const PyLayout& layout = *runtime.traits.layout;
-    if (runtime.traits.gc_home == GcHome::kInterpreter) return;
-    Addr generations = 0;
-    if (runtime.traits.gc_home == GcHome::kRuntime) {
-      generations = runtime.state + layout._PyRuntimeState.gc_generations.offset;
-      runtime.shared_permanent = runtime.state + layout._PyRuntimeState.gc_permanent_generation.offset;
-    } else if (const auto pointer = symbol(module, "_PyGC_generation0")) {
-      reader_.try_load(*pointer, generations);
-    } else {
-      generations = search_.find_generations(module, runtime.traits, runtime.type_type).value_or(0);
-    }
-    if (generations == 0 || !verify_gc_heads(generations, layout)) {
-      runtime.shared_permanent = 0;
-      report(findings, "python-gc-not-found", generations,
-             "the collector's generations were not found, or do not verify");
-      return;
-    }
-    runtime.shared_generations = generations;
-  }
-
-  bool has_threads(Addr interpreter, const PyLayout& layout) {
-    Addr thread = 0;
-    return reader_.try_load(interpreter + layout.PyInterpreterState.threads_head.offset, thread) && thread != 0;
-  }
-
-  // Its threads are its own, and the collector's rings in it close.
-  bool verify_interpreter(Addr address, const PyTraits& traits) {
-    const PyLayout& layout = *traits.layout;
-    Addr thread = 0;
-    Addr owner = 0;
-    if (!reader_.try_load(address + layout.PyInterpreterState.threads_head.offset, thread)) return false;
-    if (thread != 0 && (!reader_.try_load(thread + layout.PyThreadState.interp.offset, owner) || owner != address)) {
-      return false;
-    }
-    return traits.gc_home != GcHome::kInterpreter || traits.gc_head == GcHead::kNone ||
-           verify_gc_heads(address + layout.PyInterpreterState.gc_generations.offset, layout);
-  }
-
-  // Where the collector's variables are static, PyGC_Collect first looks whether it is running already.
-  bool is_collecting(const Module& module) {
-    constexpr std::uint32_t kMaxInstructions = 8;
-    const auto function = symbol(module, "PyGC_Collect");
-    if (!function) return false;
-    for (const CodeRef& reference : code_references(reader_, *function, kMaxInstructions)) {
-      const bool read = reference.kind == CodeRefKind::kLoad || reference.kind == CodeRefKind::kCompare;
-      std::int32_t collecting = 0;
-      if (read && reference.width_bytes == 4) return reader_.try_load(reference.target, collecting) && collecting == 1;
-    }
-    return false;
-  }
-
-  std::optional<Interpreter> read_interpreter(Addr address, const PyRuntime& runtime) {
-    const PyLayout& layout = *runtime.traits.layout;
-    const auto& fields = layout.PyInterpreterState;
-    if (!verify_interpreter(address, runtime.traits)) return std::nullopt;
-    Interpreter interpreter;
-    interpreter.address = address;
-    if (fields.id.present() && !reader_.try_load(address + fields.id.offset, interpreter.id)) return std::nullopt;
-    std::int32_t enabled = 0;
-    std::int32_t collecting = 0;
-    if (runtime.traits.gc_home == GcHome::kRuntime) {
-      reader_.try_load(runtime.state + layout._PyRuntimeState.gc_enabled.offset, enabled);
-      reader_.try_load(runtime.state + layout._PyRuntimeState.gc_collecting.offset, collecting);
-    } else if (runtime.traits.gc_home == GcHome::kInterpreter &&
-               (!reader_.try_load(address + fields.gc_enabled.offset, enabled) ||
-                !reader_.try_load(address + fields.gc_collecting.offset, collecting))) {
-      return std::nullopt;
-    }
-    interpreter.gc_enabled = enabled != 0;
-    interpreter.gc_collecting = collecting != 0;
-    return interpreter;
-  }
-
-  // Each generation's ring: the first member points back at the head. Flags are in the two low bits.
-  bool verify_gc_heads(Addr generations, const PyLayout& layout) {
-    const auto& fields = layout.PyGC_Head;
-    for (std::uint64_t i = 0; i < 3; ++i) {
-      const Addr head = generations + i * layout.gc_generation.size_bytes;
-      Addr first = 0;
-      Addr back = 0;
-      if (!reader_.try_load(head + fields._gc_next.offset, first) || first == 0) return false;
-      // A member that the snapshot lacks proves nothing either way, nor does one that is being collected (bit 1).
-      const bool read = reader_.try_load(align_down(first, 4) + fields._gc_prev.offset, back);
-      if (read && (back & 2) == 0 && align_down(back, 4) != head) return false;
-    }
-    return true;
   }
 
   const Snapshot& snapshot_;

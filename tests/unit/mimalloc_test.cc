@@ -301,6 +301,7 @@ TEST(Refcounts, AreTheSumOfBothParts) {
   EXPECT_EQ(count(3, -4 + 1, 0), 2);
   EXPECT_EQ(count(0, 4 * 7 + 3, 0), 7);
   EXPECT_EQ(count(2, (traits.deferred_refs + 1) * 4, gc_bit::kDeferred), 3);
+  EXPECT_EQ(count(UINT32_MAX, 0, gc_bit::kDeferred), UINT32_MAX) << "immortal";
 }
 
 }  // namespace
