@@ -49,8 +49,8 @@ struct Census {
   CountBytes total;
   CountBytes tracked;
   std::uint64_t objects_elsewhere = 0;  // on the collector's lists, in neither allocator's (sound) memory
-  // As PYTHONMALLOC names it: "pymalloc", "malloc", "mimalloc", with "_debug" behind where its debug hooks are on. Empty
-  // where the objects do not tell.
+  // As PYTHONMALLOC names it: "pymalloc", "malloc", "mimalloc", with "_debug" behind where its debug hooks are on.
+  // Empty where the objects do not tell.
   std::string python_allocator;
   bool rings_whole = false;  // the sweep met every object on the lists, and nothing else claimed to be on one
   BlockContents pools;

@@ -107,6 +107,7 @@ class ModuleFinder {
     Module module;
     module.path = first.path;
     module.range = {first.start, group.back()->end};
+    module.image_end = header ? header->end : 0;
     module.build_id = header ? header->build_id : std::vector<std::byte>();
     module.load_bias = header ? header->load_bias : first.start;
     module.is_executable = first.path == kUnknownExecutable || contains_entry(module.range);

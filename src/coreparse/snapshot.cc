@@ -149,6 +149,41 @@ const Mapping* Snapshot::mapping_at(Addr address) const {
   return it != mappings.end() && it->start <= address ? &*it : nullptr;
 }
 
+namespace {
+
+bool owns(const Module& module, const Mapping& mapping) {
+  if (module.range.contains(mapping.start)) return true;
+  return mapping.start == module.range.end && mapping.path.empty() && mapping.writable &&
+         (module.image_end == 0 || module.image_end > mapping.start);
+}
+
+}  // namespace
+
+const Module* Snapshot::owner_of(const Mapping& mapping) const {
+  for (const Module& module : modules) {
+    if (owns(module, mapping)) return &module;
+  }
+  return nullptr;
+}
+
+bool Snapshot::is_static(Addr address) const {
+  for (const Module& module : modules) {
+    if (address >= module.range.start && address < std::max(module.range.end, module.image_end)) return true;
+  }
+  return false;
+}
+
+std::vector<AddrRange> Snapshot::variables_of(const Module& module) const {
+  std::vector<AddrRange> ranges;
+  for (const Mapping& mapping : mappings) {
+    if (!mapping.writable || mapping.shared || !owns(module, mapping)) continue;
+    // What follows .bss may be in one mapping with it.
+    const Addr end = mapping.path.empty() && module.image_end > mapping.start ? module.image_end : mapping.end;
+    ranges.push_back({mapping.start, std::min(mapping.end, end)});
+  }
+  return ranges;
+}
+
 const Module* Snapshot::executable() const {
   for (const Module& module : modules) {
     if (module.is_executable) return &module;

@@ -91,8 +91,9 @@ class ElfFile;  // a module's file on disk, private to coreparse
 // One loaded ELF file.
 class Module {
  public:
-  std::string path;  // as the target names it
-  AddrRange range;   // from its first mapping to its last
+  std::string path;    // as the target names it
+  AddrRange range;     // from its first mapping to its last
+  Addr image_end = 0;  // where its last segment ends, .bss included, rounded up to a page; 0 if its header is not there
   Addr load_bias = 0;
   std::vector<std::byte> build_id;  // from the target's memory; empty where that holds none
   bool is_executable = false;       // the main program
@@ -139,6 +140,12 @@ struct Snapshot {
   // The first module whose file name starts with `prefix` ("libc.so", "libpython").
   const Module* module_named(std::string_view prefix) const;
   std::uint64_t mapped_bytes() const;
+  // The module's variables: its private writable mappings, and the anonymous one right behind them (.bss).
+  std::vector<AddrRange> variables_of(const Module& module) const;
+  // The module that has this mapping, or whose .bss it begins with; null if none.
+  const Module* owner_of(const Mapping& mapping) const;
+  // Whether a module's code, constants or variables lie there.
+  bool is_static(Addr address) const;
 };
 
 Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, Progress& progress);

@@ -46,19 +46,6 @@ const Module* find_libc(const Snapshot& snapshot) {
   return nullptr;
 }
 
-// The module's writable mappings, and the anonymous one that follows them at once (.bss).
-std::vector<AddrRange> writable_data(const Snapshot& snapshot, const Module& module) {
-  std::vector<AddrRange> out;
-  Addr end = 0;
-  for (const Mapping& mapping : snapshot.mappings) {
-    const bool ours = mapping.path == module.path;
-    const bool bss = mapping.path.empty() && mapping.start == end;
-    if (ours) end = mapping.end;
-    if ((ours || bss) && mapping.writable && !mapping.shared) out.push_back({mapping.start, mapping.end});
-  }
-  return out;
-}
-
 // Without any module: all writable memory small enough to be some library's data.
 std::vector<AddrRange> small_writable(const Snapshot& snapshot) {
   constexpr std::uint64_t kLargestDataBytes = std::uint64_t{1} << 20;
@@ -204,7 +191,7 @@ HeapSearch find_heap(const Snapshot& snapshot, Findings& findings, LayoutSource 
   }
   if (target.module == nullptr) target.module = snapshot.executable();  // a static program
   if (target.module != nullptr) {
-    target.writable = writable_data(snapshot, *target.module);
+    target.writable = snapshot.variables_of(*target.module);
     target.banner_version = banner_version(snapshot, *target.module);
   } else {
     target.writable = small_writable(snapshot);

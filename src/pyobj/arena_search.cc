@@ -84,12 +84,10 @@ class ArenaSearch {
 
   // Any word of the interpreter's writable data that points to something that verifies as an array of arena_objects.
   std::optional<ArenaTable> by_structure() {
-    for (const Mapping& mapping : snapshot_.mappings) {
-      // .bss lies in the anonymous mapping right behind the module's own.
-      const bool own = mapping.start >= module_.range.start && mapping.start <= module_.range.end;
-      if (!mapping.writable || !own || mapping.size_bytes() > (64 << 20)) continue;
+    for (const AddrRange& range : snapshot_.variables_of(module_)) {
+      if (range.size_bytes() > (64 << 20)) continue;
       Reader table_reader(snapshot_.space);
-      for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
+      for (Addr at = range.start; at + 8 <= range.end; at += 8) {
         Addr candidate = 0;
         if (!reader_.try_load(at, candidate) || candidate < 4096 || !is_aligned(candidate, 16)) continue;
         const std::uint32_t count = plausible_arena_count(table_reader, traits_, candidate);

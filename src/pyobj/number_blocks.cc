@@ -113,11 +113,9 @@ class BlockSearch {
     NumberBlockList best{type, 0, "structure"};
     std::uint64_t longest = 0;
     Reader variables(snapshot_.space);
-    for (const Mapping& mapping : snapshot_.mappings) {
-      // .bss lies in the anonymous mapping right behind the module's own.
-      const bool own = mapping.start >= module_.range.start && mapping.start <= module_.range.end;
-      if (!mapping.writable || !own || mapping.size_bytes() > (64 << 20)) continue;
-      for (Addr at = mapping.start; at + 8 <= mapping.end; at += 8) {
+    for (const AddrRange& range : snapshot_.variables_of(module_)) {
+      if (range.size_bytes() > (64 << 20)) continue;
+      for (Addr at = range.start; at + 8 <= range.end; at += 8) {
         Addr first = 0;
         if (!variables.try_load(at, first) || first < 4096) continue;
         const std::uint64_t blocks = length(type, first);

@@ -55,13 +55,10 @@ std::optional<PyVersion> version_in_name(std::string_view name) {
   return PyVersion{major_version << 24 | minor_version << 16 | 0xf0, false};
 }
 
-// .bss lies in the anonymous mapping right behind the module's own.
+// No more of each than can be searched.
 std::vector<AddrRange> RuntimeSearch::variables_of(const Module& module) const {
-  std::vector<AddrRange> ranges;
-  for (const Mapping& mapping : snapshot_.mappings) {
-    const bool own = mapping.start >= module.range.start && mapping.start <= module.range.end;
-    if (own && mapping.writable && !mapping.shared) ranges.push_back(searched_part(mapping));
-  }
+  std::vector<AddrRange> ranges = snapshot_.variables_of(module);
+  for (AddrRange& range : ranges) range.end = std::min(range.end, range.start + kMaxSearchedBytes);
   return ranges;
 }
 
@@ -71,10 +68,7 @@ std::vector<RuntimeSearch::Area> RuntimeSearch::all_areas() const {
   std::vector<Area> areas;
   for (const Mapping& mapping : snapshot_.mappings) {
     if (!mapping.writable || mapping.shared) continue;
-    const Module* module = nullptr;
-    for (const Module& each : snapshot_.modules) {
-      if (mapping.start >= each.range.start && mapping.start <= each.range.end) module = &each;
-    }
+    const Module* module = snapshot_.owner_of(mapping);
     if (module == nullptr && !snapshot_.modules.empty()) continue;
     areas.push_back({searched_part(mapping), &mapping, module});
   }
