@@ -22,6 +22,11 @@ class View:
         self.shown = harness.check_contract(answer)["addresses"]
 
 
+def read_samples(target):
+    with open(os.path.join(target.directory, "samples.json")) as file:
+        return json.load(file)
+
+
 def by_name(parts):
     return {part["name"]: part["value"] for part in parts}
 
@@ -88,14 +93,19 @@ class Values(Checks, harness.TargetTest):
     @classmethod
     def setUpClass(cls):
         target = cls.start_python(cls.interpreter, "zoo.py")
-        with open(os.path.join(target.directory, "samples.json")) as file:
-            samples = json.load(file)
+        samples = read_samples(target)
         cls.pid = target.pid
         cls.views = [View("live", ["--pid", str(target.pid)], samples)]
         if harness.why_no_gcore():
             harness.skipped("gcore of the samples", harness.why_no_gcore())
         else:
             cls.views.append(View("gcore", [target.gcore()], samples))
+        if harness.why_no_kernel_core():
+            harness.skipped("kernel cores of the samples", harness.why_no_kernel_core())
+            return
+        another = cls.start_python(cls.interpreter, "zoo.py", harness.KERNEL_FILTERS[0])
+        samples = read_samples(another)
+        cls.views.append(View("kernel core, filter 0x%x" % harness.KERNEL_FILTERS[0], [another.kernel_core()], samples))
 
     def show(self, *words):
         return harness.heapcore("show", "--pid", str(self.pid), *words)
