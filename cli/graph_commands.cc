@@ -4,9 +4,21 @@
 
 #include "analysis/cycles.h"
 #include "analysis/holders.h"
+#include "analysis/merged_paths.h"
 #include "report/holder_answers.h"
 
 namespace heapcore {
+namespace {
+
+// The block that an address on the command line is of; a warning if there is none.
+NodeId named_node(const BlockTable& blocks, Addr address, Findings& findings) {
+  const NodeId node = node_at(blocks, address);
+  if (node == kNoNode)
+    findings.add({"no-such-block", Room::kAnalysis, address, "no object and no block in use is there"});
+  return node;
+}
+
+}  // namespace
 
 Answer answer_retained(const Options& options, Process& process, Progress& progress, Timings& timings,
                        const TextStyle& style) {
@@ -16,11 +28,8 @@ Answer answer_retained(const Options& options, Process& process, Progress& progr
   how.values = options.values;
   if (!options.addresses.empty()) {
     const Addr address = parse_object_address(options.addresses[0]).value_or(0);
-    how.of = node_at(holders.graph.blocks, address);
-    if (how.of == kNoNode) {
-      process.findings.add({"no-such-block", Room::kAnalysis, address, "no object and no block in use is there"});
-      return {retained_json({}), "no object and no block in use is there\n"};
-    }
+    how.of = named_node(holders.graph.blocks, address, process.findings);
+    if (how.of == kNoNode) return {retained_json({}), ""};
   }
   const RetainedAnswer answer =
       timings.time("summarise", [&] { return retained_answer(process, holders, how, process.findings); });
@@ -37,6 +46,20 @@ Answer answer_cycles(const Options& options, Process& process, Progress& progres
   const CyclesAnswer answer =
       timings.time("cycles", [&] { return find_cycles(process, holders, how, process.findings); });
   return {cycles_json(answer), cycles_text(answer, style)};
+}
+
+Answer answer_paths(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style) {
+  const HeapGraph graph = link_heap(process, progress, process.findings, timings);
+  const PathsOptions how = {options.limit.value_or(PathsOptions().limit), options.values};
+  const PathsAnswer answer = timings.time("summarise", [&]() -> PathsAnswer {
+    const std::string& what = options.addresses.at(0);
+    const std::optional<Addr> address = parse_object_address(what);
+    if (!address) return paths_of_types(process, graph, what, how, process.findings);
+    const NodeId node = named_node(graph.blocks, *address, process.findings);
+    return node == kNoNode ? PathsAnswer() : paths_of_node(process, graph, node, how, process.findings);
+  });
+  return {paths_json(answer, graph), options.dot ? paths_dot(answer, graph) : paths_text(answer, style)};
 }
 
 }  // namespace heapcore

@@ -1,4 +1,4 @@
-// The commands that ask who holds what: retained, cycles.
+// The commands that ask who holds what: retained, cycles, paths.
 #pragma once
 
 #include "answer.h"
@@ -13,5 +13,7 @@ Answer answer_retained(const Options& options, Process& process, Progress& progr
                        const TextStyle& style);
 Answer answer_cycles(const Options& options, Process& process, Progress& progress, Timings& timings,
                      const TextStyle& style);
+Answer answer_paths(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style);
 
 }  // namespace heapcore

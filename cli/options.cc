@@ -32,6 +32,7 @@ constexpr CommandName kCommands[] = {
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
     {"cycles", "reference cycles, and what the collector has not collected yet"},
+    {"paths", "who holds an object, or all objects of a type: shortest paths from named roots"},
     {"refs", "what an object refers to, and who refers to it"},
     {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
@@ -172,6 +173,12 @@ void add_options(CLI::App& command, Options& options) {
     command.add_option("ADDR", options.addresses, "one object: what dominates it, and what it dominates")
         ->expected(0, 1);
   }
+  if (name == "paths") {
+    command
+        .add_option("WHAT", options.addresses, "an address, or a glob of module.qualname: all objects of those types")
+        ->expected(0, 1);
+    command.add_flag("--dot", options.dot, "as a graph in Graphviz's language")->excludes(command.get_option("--json"));
+  }
   if (name == "cycles") command.add_flag("--garbage", options.garbage, "only what the collector would free");
   if (name == "verify") {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
@@ -222,12 +229,13 @@ namespace {
 
 // Commands whose addresses are those of objects.
 bool is_about_objects(const Options& options) {
-  return options.command == "show" || options.command == "refs" || options.command == "retained";
+  return options.command == "show" || options.command == "refs" || options.command == "retained" ||
+         options.command == "paths";
 }
 
 // Of which they need at least one.
 bool needs_address(const Options& options) {
-  return options.command == "show" || options.command == "refs";
+  return options.command == "show" || options.command == "refs" || options.command == "paths";
 }
 
 }  // namespace
@@ -305,6 +313,7 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     return std::nullopt;
   }
   for (const std::string& address : options.addresses) {
+    if (options.command == "paths") continue;  // a type's name if it is none
     if (is_about_objects(options) ? parse_object_address(address) : parse_address(address)) continue;
     early = usage(fmt::format("\"{}\" is no address", address),
                   is_about_objects(options)

@@ -33,9 +33,10 @@ struct Options {
   bool bins = false;                   // malloc: the bins of every arena
   bool sizes = false;                  // malloc: sizes of the chunks in use
   bool garbage = false;                // cycles: only those the collector would free
+  bool dot = false;                    // paths: in Graphviz's language
   bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
-  std::vector<std::string> addresses;  // malloc, show: what are these?
+  std::vector<std::string> addresses;  // what is asked about; of paths an address or a type's glob
 };
 
 // What is to be done instead of running a command: text for standard output (--help, --version) or standard error.

@@ -196,7 +196,8 @@ class CycleFinder {
   void describe(CycleGroup& group, const std::vector<NodeId>& cycle, std::size_t shown) {
     for (std::size_t i = 0; i < shown; ++i) {
       group.types.push_back(graph_.type_name(cycle[i]));
-      group.edges.push_back(paths_.edge(cycle[i], cycle[(i + 1) % cycle.size()]));
+      const bool names = !group.edges.empty() && HolderPaths::leads_to_names(group.edges.back());
+      group.edges.push_back(paths_.edge(cycle[i], cycle[(i + 1) % cycle.size()], names));
     }
     group.example = graph_.blocks.address(cycle.front());
     group.closing_edge = group.types.back() + group.edges.back();

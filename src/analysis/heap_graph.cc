@@ -214,7 +214,8 @@ class Linker {
     words_[b] = {};
   }
 
-  // Words of raw blocks whose contents no object knows. Candidates are found in parallel and admitted in order.
+  // Words of raw blocks whose contents no object knows: found in parallel and admitted in order. Blocks that something
+  // leads to go first; in others there is often what was left of a freed object.
   void link_raw_blocks() {
     const std::uint32_t first = blocks_.objects();
     constexpr std::uint32_t kPart = 1024;
@@ -225,20 +226,53 @@ class Linker {
       for (NodeId node = begin; node < std::min<std::uint64_t>(blocks_.size(), std::uint64_t{begin} + kPart); ++node)
         if (explain(node)) find_words(node, reader, parts[part]);
     });
+    std::vector<Edge> edges;
+    for (std::vector<Edge>& part : parts) {
+      edges.insert(edges.end(), part.begin(), part.end());
+      part = {};
+    }
+    const std::vector<bool> led_to = raw_blocks_led_to(edges);
+    std::vector<bool> admitted(edges.size());
+    for (const bool wanted : {true, false}) {
+      for (std::size_t i = 0; i < edges.size(); ++i) {
+        if (led_to[edges[i].first - first] == wanted) admitted[i] = explain(edges[i].second);
+      }
+    }
     NodeId next = first;
     const auto close = [&](NodeId until) {
       for (; next < until; ++next) rows_[block_of(next)].degrees.push_back(0);
     };
-    for (const std::vector<Edge>& part : parts) {
-      for (const auto& [from, to] : part) {
-        if (!explain(to)) continue;
-        close(from + 1);
-        rows_[block_of(from)].targets.push_back(to);
-        ++rows_[block_of(from)].degrees.back();
-      }
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      if (!admitted[i]) continue;
+      const auto& [from, to] = edges[i];
+      close(from + 1);
+      rows_[block_of(from)].targets.push_back(to);
+      ++rows_[block_of(from)].degrees.back();
     }
     close(blocks_.size());
     progress_.advance(blocks_.size() - first);
+  }
+
+  // By raw block: does a root or an object lead to it, if only over others? `edges` are by their first.
+  std::vector<bool> raw_blocks_led_to(const std::vector<Edge>& edges) const {
+    const std::uint32_t first = blocks_.objects();
+    std::vector<bool> led_to(blocks_.size() - first);
+    std::vector<NodeId> pending;
+    const auto meet = [&](NodeId node) {
+      if (blocks_.is_object(node) || led_to[node - first]) return;
+      led_to[node - first] = true;
+      pending.push_back(node);
+    };
+    for (const RootRef& root : graph_.roots) meet(root.target);
+    for (const Edge& edge : graph_.conservative) meet(edge.second);
+    while (!pending.empty()) {
+      const NodeId from = pending.back();
+      pending.pop_back();
+      for (auto at = std::lower_bound(edges.begin(), edges.end(), Edge(from, 0));
+           at != edges.end() && at->first == from; ++at)
+        meet(at->second);
+    }
+    return led_to;
   }
 
   void find_words(NodeId node, Reader& reader, std::vector<Edge>& found) const {

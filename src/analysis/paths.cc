@@ -47,7 +47,7 @@ std::string join_edges(const std::vector<std::string>& edges) {
       ++i;
     } else if (i == 1 && edge.ends_with(" in " + text)) {  // a local of a frame that is an object
       text = edge;
-    } else if (i == 0 || edge.empty() || edge[0] == '.' || edge[0] == '[') {
+    } else if (i == 0 || edge.empty() || edge[0] == '.' || edge[0] == '[') {  // "..." too
       text += edge;
     } else {
       text += " -> ";
@@ -86,10 +86,6 @@ HolderPaths::HolderPaths(const Process& process, const HeapGraph& graph, bool va
   root_of_.erase(
       std::unique(root_of_.begin(), root_of_.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
       root_of_.end());
-  for (const RootRef& root : graph.roots) {
-    if (modules_ == kNoNode && names_.is_namespace(root.word) && names_.text(root.word) == kModules)
-      modules_ = root.target;
-  }
   std::array<std::vector<NodeId>, kRanks> starts;
   for (const auto& [entry, index] : root_of_) starts[static_cast<std::size_t>(ranks[index])].push_back(entry);
   for (std::vector<NodeId>& from : starts) search(std::move(from));
@@ -158,12 +154,17 @@ HolderPath HolderPaths::path(NodeId node) {
       path.omitted = first_kept_again - i;
       i = first_kept_again;
     }
-    path.steps.push_back({nodes[i], i == 0 ? root_text(nodes[0]) : edge(nodes[i - 1], nodes[i])});
+    const bool names = !path.steps.empty() && leads_to_names(path.steps.back().edge);
+    path.steps.push_back({nodes[i], i == 0 ? root_text(nodes[0]) : edge(nodes[i - 1], nodes[i], names)});
   }
   return path;
 }
 
-std::string HolderPaths::edge(NodeId from, NodeId to) {
+bool HolderPaths::leads_to_names(std::string_view edge) {
+  return edge.ends_with(kDict) || edge == kModules;
+}
+
+std::string HolderPaths::edge(NodeId from, NodeId to, bool keys_are_names) {
   if (!graph_.blocks.is_object(from)) return fmt::format("word in raw block {:#x}", graph_.blocks.address(from));
   std::optional<EdgeName> found;
   RefKind found_kind = RefKind::kWeak;
@@ -175,14 +176,26 @@ std::string HolderPaths::edge(NodeId from, NodeId to) {
     found = name;
     found_kind = kind;
   });
-  return found ? text_of(from, *found) : "?";
+  if (!found) return "?";
+  const std::string task = found->what == What::kField ? task_name(from) : "";
+  const std::string text = text_of(from, *found, keys_are_names);
+  return task.empty() ? text : fmt::format("{} of task '{}'", text, task);
 }
 
-std::string HolderPaths::text_of(NodeId from, const EdgeName& name) {
-  std::string text = edge_text(reader_, process_.runtime()->traits, name, values_ || from == modules_);
+std::string HolderPaths::text_of(NodeId from, const EdgeName& name, bool keys_are_names) {
+  std::string text = edge_text(reader_, process_.runtime()->traits, name, values_ || keys_are_names);
   if (name.what != What::kLocal) return text;
   const auto place = frames_.place_inside(graph_.blocks.address(from));
   return place ? fmt::format("{} in {}", text, place->text()) : text;
+}
+
+// Empty of what is no task, or has no name.
+std::string HolderPaths::task_name(NodeId node) {
+  if (graph_.census.types->info(graph_.blocks.type(node)).kind != Kind::kTask) return "";
+  for (const ValuePart& field : frames_.describe(graph_.blocks.address(node)).fields) {
+    if (field.name == "name") return field.text;
+  }
+  return "";
 }
 
 }  // namespace heapcore

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "analysis/heap_graph.h"
@@ -44,8 +45,8 @@ class HolderPaths {
   const RootWord* root(NodeId node) const;
   std::string root_text(NodeId node);
 
-  // The name of an edge; "?" if the first does not refer to the second.
-  std::string edge(NodeId from, NodeId to);
+  // The name of an edge; "?" if the first does not refer to the second. `keys_are_names`: the first is a __dict__.
+  std::string edge(NodeId from, NodeId to, bool keys_are_names = false);
   // Calls visit(NodeId, const EdgeName&) for each edge by which `from`, an object, is another's parent.
   template <typename Visit>
   void for_each_child(NodeId from, Visit&& visit) {
@@ -55,10 +56,13 @@ class HolderPaths {
     });
   }
   // The same as edge() has it; of a local, with where its function is.
-  std::string text_of(NodeId from, const EdgeName& name);
+  std::string text_of(NodeId from, const EdgeName& name, bool keys_are_names);
+  // Does an edge of this name lead to a dict whose keys are names and no contents?
+  static bool leads_to_names(std::string_view edge);
 
  private:
   int rank(const RootWord& root) const;
+  std::string task_name(NodeId node);
   void search(std::vector<NodeId> from);
 
   const Process& process_;
@@ -68,7 +72,6 @@ class HolderPaths {
   ReferenceReader references_;
   RootNames names_;
   ValueReader frames_;
-  NodeId modules_ = kNoNode;  // sys.modules, whose keys are names and no contents
   std::vector<NodeId> parent_;
   std::vector<std::pair<NodeId, std::uint32_t>> root_of_;  // sorted: an entry, and which of graph.roots names it best
 };

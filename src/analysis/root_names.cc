@@ -163,10 +163,9 @@ std::string RootNames::stack_text(const RootWord& root) const {
       }
       continue;
     }
-    const Mapping* stack = process_.snapshot.mapping_at(thread.sp);
-    if (stack != nullptr && root.place >= thread.sp && root.place < stack->end) return "native stack of " + name;
-    const Mapping* tls = process_.snapshot.mapping_at(thread.thread_pointer);
-    if (tls != nullptr && root.place >= tls->start && root.place < tls->end) return "thread-local data of " + name;
+    const StackRanges ranges = stack_ranges(process_.snapshot, thread);
+    if (ranges.stack.contains(root.place)) return "native stack of " + name;
+    if (ranges.thread_local_data.contains(root.place)) return "thread-local data of " + name;
   }
   return "a native stack";
 }

@@ -45,6 +45,27 @@ std::string_view root_kind_name(RootKind kind) {
   return "";
 }
 
+// One mapping may hold the stacks of many threads (glibc 2.42+); a thread's own ends with its struct pthread.
+StackRanges stack_ranges(const Snapshot& snapshot, const Thread& thread) {
+  StackRanges ranges;
+  const Mapping* stack = snapshot.mapping_at(thread.sp);
+  const Mapping* tls = snapshot.mapping_at(thread.thread_pointer);
+  const Addr tls_end = thread.thread_pointer + kTlsBytesAbove;
+  if (stack != nullptr) {
+    const Addr start = align_down(thread.sp, kWordBytes);
+    ranges.stack = {start, std::min(stack->end, start + kMaxStackBytes)};
+    if (tls == stack && thread.thread_pointer >= start) {
+      ranges.stack.end = std::min(ranges.stack.end, tls_end);
+      return ranges;
+    }
+  }
+  if (tls != nullptr) {
+    const Addr below = thread.thread_pointer - std::min(thread.thread_pointer, kTlsBytesBelow);
+    ranges.thread_local_data = {std::max(tls->start, below), std::min(tls->end, tls_end)};
+  }
+  return ranges;
+}
+
 RootFinder::RootFinder(const Process& process, TypeTable& types)
     : process_(process),
       runtime_(*process.runtime()),
@@ -106,9 +127,14 @@ void RootFinder::words(const Visit& visit) {
     all.push_back(named.range);
   }
   sort_by_address(all);
+  // A module's .data is mapped from its file; its .bss lies behind that, in anonymous memory.
+  const Mapping* before = nullptr;
   for (const Mapping& mapping : process_.snapshot.mappings) {
-    if (!mapping.writable || process_.snapshot.module_at(mapping.start) == nullptr) continue;
-    sweep_around({mapping.start, mapping.end}, RootKind::kStatic, all, visit);
+    const Module* module = process_.snapshot.module_at(mapping.start);
+    const bool follows = before != nullptr && before->end == mapping.start && mapping.path.empty();
+    const bool is_static = mapping.writable && module != nullptr && (mapping.path == module->path || follows);
+    before = is_static ? &mapping : nullptr;
+    if (is_static) sweep_around({mapping.start, mapping.end}, RootKind::kStatic, all, visit);
   }
 }
 
@@ -125,16 +151,9 @@ void RootFinder::sweep_around(AddrRange range, RootKind kind, const std::vector<
 void RootFinder::stacks(const Visit& visit) {
   for (const Thread& thread : process_.snapshot.threads) {
     for (const std::uint64_t word : thread.user_regs) visit({word, RootKind::kStack, 0, {}});
-    const Mapping* stack = process_.snapshot.mapping_at(thread.sp);
-    if (stack != nullptr) {
-      const Addr start = align_down(thread.sp, kWordBytes);
-      sweep({start, std::min(stack->end, start + kMaxStackBytes)}, RootKind::kStack, visit);
-    }
-    const Mapping* tls = process_.snapshot.mapping_at(thread.thread_pointer);
-    if (tls == nullptr || tls == stack) continue;
-    sweep({std::max(tls->start, thread.thread_pointer - std::min(thread.thread_pointer, kTlsBytesBelow)),
-           std::min(tls->end, thread.thread_pointer + kTlsBytesAbove)},
-          RootKind::kStack, visit);
+    const StackRanges ranges = stack_ranges(process_.snapshot, thread);
+    sweep(ranges.stack, RootKind::kStack, visit);
+    sweep(ranges.thread_local_data, RootKind::kStack, visit);
   }
 }
 

@@ -36,6 +36,14 @@ struct RootWord {
   EdgeName edge;   // of a frame: what of it refers to the target
 };
 
+// Where a thread's native stack is in use, and its thread-local data, which may lie at the end of it.
+struct StackRanges {
+  AddrRange stack;
+  AddrRange thread_local_data;  // empty if it is part of the stack
+};
+
+StackRanges stack_ranges(const Snapshot& snapshot, const Thread& thread);
+
 class RootFinder {
  public:
   using Visit = std::function<void(const RootWord&)>;

@@ -73,15 +73,17 @@ TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_o
   return result;
 }
 
-void select_named(TypeRows& rows, const std::vector<std::string>& globs) {
-  const auto matches = [&](const std::string& name) {
+bool type_matches(const std::string& module, const std::string& name, const std::vector<std::string>& globs) {
+  const auto matches = [&](const std::string& text) {
     return std::any_of(globs.begin(), globs.end(),
-                       [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
+                       [&](const std::string& glob) { return ::fnmatch(glob.c_str(), text.c_str(), 0) == 0; });
   };
-  std::erase_if(rows.rows, [&](const TypeRow& row) {
-    const bool builtin = row.module == "builtins" || row.module == "__builtin__";
-    return !matches(row.module + "." + row.name) && !(builtin && matches(row.name));
-  });
+  const bool builtin = module == "builtins" || module == "__builtin__";
+  return matches(module + "." + name) || (builtin && matches(name));
+}
+
+void select_named(TypeRows& rows, const std::vector<std::string>& globs) {
+  std::erase_if(rows.rows, [&](const TypeRow& row) { return !type_matches(row.module, row.name, globs); });
   CountBytes selected;
   for (const TypeRow& row : rows.rows) selected += row.total;
   rows.selected = selected;

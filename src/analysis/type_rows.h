@@ -33,7 +33,10 @@ struct TypeRows {
 
 TypeRows type_rows(const Census& census, GroupBy by, SortBy sort, bool tracked_only);
 
-// Leaves the types whose "module.qualname" matches one of these globs; of builtins the name alone will do.
+// Does a type's "module.qualname" match one of these globs? Of builtins the name alone will do.
+bool type_matches(const std::string& module, const std::string& name, const std::vector<std::string>& globs);
+
+// Leaves the types that match.
 // REQUIRES: rows.by is kType.
 void select_named(TypeRows& rows, const std::vector<std::string>& globs);
 

@@ -6,6 +6,7 @@
 
 #include "analysis/cycles.h"
 #include "analysis/holders.h"
+#include "analysis/merged_paths.h"
 #include "report/answers.h"
 
 namespace heapcore {
@@ -15,5 +16,10 @@ std::string retained_text(const RetainedAnswer& answer, const TextStyle& style);
 
 nlohmann::ordered_json cycles_json(const CyclesAnswer& answer);
 std::string cycles_text(const CyclesAnswer& answer, const TextStyle& style);
+
+nlohmann::ordered_json paths_json(const PathsAnswer& answer, const HeapGraph& graph);
+std::string paths_text(const PathsAnswer& answer, const TextStyle& style);
+// In Graphviz's language.
+std::string paths_dot(const PathsAnswer& answer, const HeapGraph& graph);
 
 }  // namespace heapcore

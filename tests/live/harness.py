@@ -378,6 +378,9 @@ COMMANDS = {
         "addresses": [{
             "asked": ADDRESS, "address": (ADDRESS, None), "type": (str, None), "bytes": int, "out": [REFERENCE],
             "out_count": int, "in": [REFERENCE], "in_count": int}]},
+    "paths": {"paths": [{"text": str, "root": {"kind": str, "name": str}, "omitted_steps": int, "count": int, "bytes": int,
+                         "steps": [{"address": ADDRESS, "type": str, "edge": str}]}],
+              "paths_count": int, "total": COUNTED},
     "retained": {"objects": [RETAINED], "objects_count": int, "accumulation_points": [RETAINED],
                  "types": [{"module": str, "name": str, "count": int, "bytes": int, "retained_bytes": int}],
                  "modules": [{"module": str, "count": int, "bytes": int, "retained_bytes": int}], "total": COUNTED},
