@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "analysis/address_index.h"
-#include "pyobj/types.h"
+#include "pyobj/objects.h"
 #include "support/addr.h"
 
 namespace heapcore {
@@ -67,6 +67,13 @@ class BlockTable {
   BlockId find_raw(Addr address) const {
     const std::uint32_t raw = raw_index_.find(address);
     return raw == AddressIndex::kNone ? kNoBlock : objects_ + raw;
+  }
+
+  // Where the block of an object ends, at the latest; nowhere if it is in static memory.
+  Addr end_of(const ObjectView& object) const { return end_of(object, find_object(object.address)); }
+  Addr end_of(const ObjectView& object, BlockId id) const {
+    const std::uint64_t block_bytes = id == kNoBlock ? 0 : bytes(id);
+    return block_bytes == 0 ? ~Addr{0} : object.address - object.type.header_bytes + block_bytes;
   }
 
  private:

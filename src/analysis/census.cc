@@ -7,6 +7,7 @@
 #include "analysis/census_sweep.h"
 #include "analysis/closure.h"
 #include "pyobj/gc_lists.h"
+#include "pyobj/refcounts.h"
 
 namespace heapcore {
 namespace {
@@ -135,7 +136,8 @@ class CensusTaker {
 
   void settle_node(Addr node, bool permanent, Tally& tally, Census& census) {
     ObjectView object;
-    if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object) || object.type.header_bytes == 0) {
+    if (!tally.objects.at(node + runtime_.traits.gc_head_bytes(), object) || object.type.header_bytes == 0 ||
+        !is_referenced(runtime_.traits, tally.objects.reader().span_to_end(object.address))) {
       findings_.add(
           {"gc-object-damaged", Room::kAnalysis, node, "what a list of the collector names here is no object"});
       return;

@@ -26,11 +26,12 @@ void Closure::follow(const ObjectView& object) {
   const TypeInfo& type = types_.shared_info(object.type.id);
   const bool of_module = type.kind == Kind::kModule;
   const bool traverses = type.has_gc();
-  references_.for_each(object, [&](Addr target, RefKind kind, const EdgeName&) {
+  const auto visit = [&](Addr target, RefKind kind, const EdgeName&) {
     if (kind == RefKind::kVisited || (kind == RefKind::kOwned && follows_ == Follows::kCounted) ||
         (kind == RefKind::kConservative && traverses && may_be_visited(target, of_module)))
       meet(target);
-  });
+  };
+  references_.for_each(object, visit, blocks_.end_of(object));
 }
 
 // Of structs that nobody describes, tp_traverse mostly visits each object; of what a module keeps for its C code only

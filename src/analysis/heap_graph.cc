@@ -74,7 +74,8 @@ class Linker {
   void link_object(NodeId node, ReferenceReader& references, std::size_t b) {
     Rows::Block& rows = rows_[b];
     const std::size_t before = rows.targets.size();
-    references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName&) {
+    const ObjectView object = graph_.view(node);
+    const auto visit = [&](Addr target, RefKind kind, const EdgeName&) {
       if (kind == RefKind::kWeak) return;
       const NodeId to = kind == RefKind::kBuffer ? find_buffer(target) : blocks_.find(target);
       if (to == kNoBlock || (kind == RefKind::kConservative && to == node)) return;
@@ -88,7 +89,8 @@ class Linker {
       } else {
         understood_[to - blocks_.objects()].store(true, std::memory_order_relaxed);
       }
-    });
+    };
+    references.for_each(object, visit, blocks_.end_of(object, node));
     rows.degrees.push_back(static_cast<std::uint32_t>(rows.targets.size() - before));
   }
 

@@ -106,13 +106,14 @@ class RefsFinder {
   void follow(Addr address, Worker& worker) {
     ObjectView object;
     if (!worker.objects.at(address, object)) return;
-    worker.references.for_each(object, [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto visit = [&](Addr target, RefKind kind, const EdgeName& name) {
       const auto wanted = std::lower_bound(targets_.begin(), targets_.end(), std::pair(target, std::size_t{0}));
       for (auto at = wanted; at != targets_.end() && at->first == target; ++at)
         worker.met.push_back({at->second, address, kind, name});
       if ((kind == RefKind::kVisited || kind == RefKind::kOwned) && blocks_.find_object(target) == kNoBlock)
         worker.elsewhere.insert(target);
-    });
+    };
+    worker.references.for_each(object, visit, blocks_.end_of(object));
   }
 
   // The object or block that an answer is about, and what it refers to.
@@ -127,11 +128,12 @@ class RefsFinder {
     if (blocks_.find(answer.address) >= blocks_.objects() && blocks_.find(answer.address) != kNoBlock) return;
     if (!worker.objects.at(answer.address, object)) return;
     std::vector<Met> out;
-    worker.references.for_each(object, [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto visit = [&](Addr target, RefKind kind, const EdgeName& name) {
       if (kind == RefKind::kConservative && !is_known(target)) return;
       ++answer.out_count;
       if (options_.limit == 0 || out.size() < options_.limit) out.push_back({0, target, kind, name});
-    });
+    };
+    worker.references.for_each(object, visit, blocks_.end_of(object));
     for (const Met& met : out) answer.out.push_back(make(met));
   }
 

@@ -24,7 +24,37 @@ Observer::Observer(Process& process, const ValueOptions& options) : process_(pro
   if (!segments_.empty()) delayed_ = read_delayed_frees(reader_, *runtime, process.findings);
   types_ = std::make_unique<TypeTable>(process.snapshot, *runtime);
   objects_.emplace(process.snapshot, runtime->traits, *types_);
-  values_.emplace(process.snapshot, *runtime, *types_, options, process.findings);
+  ValueOptions with_room = options;
+  with_room.room = [this](Addr object) { return room(object); };
+  values_.emplace(process.snapshot, *runtime, *types_, with_room, process.findings);
+}
+
+// Of malloc's chunks this trusts the size that the chunk itself says: a damaged one costs no more than the check.
+std::uint64_t Observer::room(Addr object) {
+  constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+  constexpr std::uint64_t kChunkFlags = 7;
+  const PyTraits& traits = process_.runtime()->traits;
+  const auto arena = std::upper_bound(arenas_.begin(), arenas_.end(), object,
+                                      [](Addr address, const PyArena& each) { return address < each.address; });
+  if (arena != arenas_.begin() && object - (arena - 1)->address < traits.arena_bytes) {
+    const Addr at = align_down(object, traits.pool_bytes);
+    PoolHeader pool;
+    Findings said_elsewhere;
+    const bool sound = read_pool(reader_.span(at, traits.pool_bytes), at, *(arena - 1), traits, pool, said_elsewhere);
+    if (!sound || object - at < pool.first_block || pool.block_bytes == 0) return kUnknown;
+    return pool.block_bytes - (object - at - pool.first_block) % pool.block_bytes;
+  }
+  ObjectView view;
+  std::uint64_t size = 0;
+  const Heap* heap = process_.heap();
+  const bool in_heap =
+      heap != nullptr && (heap->region_at(object) != nullptr ||
+                          std::any_of(heap->mmapped.begin(), heap->mmapped.end(),
+                                      [&](const auto& each) { return each.mapping.contains(object); }));
+  if (!in_heap || !objects_->at(object, view)) return kUnknown;
+  if (!reader_.try_load(object - view.type.header_bytes - kWordBytes, size)) return kUnknown;
+  size &= ~kChunkFlags;
+  return size > view.type.header_bytes + kWordBytes ? size - view.type.header_bytes : kUnknown;
 }
 
 std::optional<BlockPlace> Observer::pool_block(Addr address) {

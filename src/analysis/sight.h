@@ -72,6 +72,7 @@ class Observer {
   bool recognise(Addr block, std::uint64_t bytes, const BlockPlace* place, ObjectView& object);
   bool static_object(Addr address, ObjectView& object);
   SeenObject describe(const ObjectView& object);
+  std::uint64_t room(Addr object);
 
   Process& process_;
   Reader reader_;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "analysis/block_table.h"
 #include "analysis/census.h"
+#include "analysis/object_checks.h"
 #include "glibc_heap/census.h"
 #include "pyobj/mimalloc.h"
 #include "pyobj/obmalloc.h"
@@ -56,8 +58,11 @@ void verify_python(Process& process, Progress& progress, Verification& out) {
         {"mimalloc", "heaps: as many pages as each says", check_mi_heaps(process.snapshot, runtime, process.findings)});
     out.checks.push_back({"mimalloc", "blocks in use", use.blocks_in_use});
   }
-  const Census census = take_census(process, progress, process.findings);
-  out.checks.push_back({"objects", "objects: type, size within their block", census.total.count});
+  BlockTable blocks;
+  const Census census = take_census(process, progress, process.findings, &blocks);
+  out.checks.push_back(
+      {"objects", "objects: type, size within their block, as many items as they say", census.total.count});
+  out.checks.push_back({"objects", "references: to objects", check_objects(process, census, blocks, process.findings)});
   if (runtime.traits.gc_head == GcHead::kNone) {
     out.checks.push_back({"objects", "objects the collector tracks, as each says of itself", census.tracked.count});
     return;

@@ -1,6 +1,7 @@
 #include "pyobj/containers.h"
 
 #include <algorithm>
+#include <cstring>
 #include <unordered_map>
 
 #include "pyobj/strings.h"
@@ -17,6 +18,8 @@ constexpr std::uint64_t kMaxOrdered = 256;
 // What stands in a set's table for an element that was taken out.
 constexpr std::int64_t kDummyHash = -1;
 constexpr const char* kDummyOf2 = "<dummy key>";
+// In a dict's indices: -1 where there never was an entry, -2 where one was taken out (DKIX_EMPTY, DKIX_DUMMY).
+constexpr std::int64_t kDummyIndex = -2;
 
 }  // namespace
 
@@ -31,10 +34,12 @@ std::uint64_t ContainerReader::word(Addr base, const Field& field) {
   return value;
 }
 
-Items ContainerReader::pointers(Addr first, std::uint64_t count) {
+// `room`: for how many there is memory.
+Items ContainerReader::pointers(Addr first, std::uint64_t count, std::uint64_t room) {
   Items found;
   found.length = count;
-  for (std::uint64_t i = 0; i < std::min(count, most_); ++i) {
+  found.sound = count <= room;
+  for (std::uint64_t i = 0; i < std::min({count, room, most_}); ++i) {
     Item item;
     if (!reader_.try_load(first + i * kWordBytes, item.value)) {
       found.sound = false;
@@ -45,12 +50,15 @@ Items ContainerReader::pointers(Addr first, std::uint64_t count) {
   return found;
 }
 
-Items ContainerReader::tuple(Addr address) {
-  return pointers(address + layout_.PyTupleObject.ob_item.offset, word(address, layout_.PyVarObject.ob_size));
+Items ContainerReader::tuple(Addr address, std::uint64_t room_bytes) {
+  const std::uint64_t offset = layout_.PyTupleObject.ob_item.offset;
+  return pointers(address + offset, word(address, layout_.PyVarObject.ob_size),
+                  room_bytes < offset ? 0 : (room_bytes - offset) / kWordBytes);
 }
 
 Items ContainerReader::list(Addr address) {
-  return pointers(word(address, layout_.PyListObject.ob_item), word(address, layout_.PyVarObject.ob_size));
+  return pointers(word(address, layout_.PyListObject.ob_item), word(address, layout_.PyVarObject.ob_size),
+                  word(address, layout_.PyListObject.allocated));
 }
 
 Items ContainerReader::set(Addr address) {
@@ -85,12 +93,16 @@ Items ContainerReader::deque(Addr address) {
   Items found;
   found.length = word(address, fields.len.present() ? fields.len : layout_.PyVarObject.ob_size);
   const std::uint64_t block_items = layout_.BLOCK.data.width_bytes / kWordBytes;
-  Addr block = word(address, fields.leftblock);
+  const Addr first = word(address, fields.leftblock);
+  Addr block = first;
   std::uint64_t index = word(address, fields.leftindex);
   const std::uint64_t wanted = std::min(found.length, most_);
   while (found.items.size() < wanted && index <= block_items) {
     if (index == block_items) {
-      block = word(block, layout_.BLOCK.rightlink);
+      // Blocks that are linked both ways and do not lead back to the first are no circle.
+      const Addr next = word(block, layout_.BLOCK.rightlink);
+      if (next == first || word(next, layout_.BLOCK.leftlink) != block) break;
+      block = next;
       index = 0;
     }
     Item item;
@@ -187,6 +199,24 @@ Items ContainerReader::inline_values(Addr values, Addr keys_address) {
   return found;
 }
 
+bool ContainerReader::indices_are_sound(Addr keys_address) {
+  const std::optional<DictKeys> keys = read_dict_keys(reader_, traits_, keys_address);
+  if (!keys) return false;
+  const std::uint64_t first = layout_.PyDictKeysObject.dk_indices.offset;
+  const std::uint64_t width = (keys->entries_offset - first) / keys->slots;
+  const std::span<const std::byte> indices = reader_.span(keys_address + first, keys->slots * width);
+  std::uint64_t taken = 0;
+  for (std::uint64_t at = 0; width != 0 && at + width <= indices.size(); at += width) {
+    std::int64_t index = 0;
+    std::memcpy(&index, indices.data() + at, width);
+    const unsigned unused_bits = static_cast<unsigned>(64 - 8 * width);
+    index = static_cast<std::int64_t>(static_cast<std::uint64_t>(index) << unused_bits) >> unused_bits;
+    if (index < kDummyIndex || index >= static_cast<std::int64_t>(keys->nentries)) return false;
+    if (index >= 0) ++taken;
+  }
+  return taken <= keys->nentries;
+}
+
 bool ContainerReader::is_split(Addr dict) {
   return word(dict, layout_.PyDictObject.ma_values) != 0;
 }
@@ -211,10 +241,12 @@ Items ContainerReader::ordered_dict(Addr address) {
   found.length = all.length;
   const std::uint64_t wanted = std::min<std::uint64_t>(all.items.size(), most_);
   Addr node = word(address, fields.od_first);
-  while (found.items.size() < wanted && node != 0) {
+  Addr previous = 0;
+  while (found.items.size() < wanted && node != 0 && word(node, layout_._odictnode.prev) == previous) {
     const auto value = values.find(word(node, layout_._odictnode.key));
     if (value == values.end()) break;
     found.items.push_back({value->first, value->second});
+    previous = node;
     node = word(node, layout_._odictnode.next);
   }
   found.sound = all.sound && found.items.size() == wanted;

@@ -29,7 +29,8 @@ class ContainerReader {
   ContainerReader(Reader& reader, const PyTraits& traits, std::uint64_t most)
       : reader_(reader), traits_(traits), layout_(*traits.layout), most_(most) {}
 
-  Items tuple(Addr address);
+  // `room_bytes`: how many there are from the tuple's address to the end of its block.
+  Items tuple(Addr address, std::uint64_t room_bytes = ~std::uint64_t{0});
   Items list(Addr address);
   Items set(Addr address);
   Items deque(Addr address);
@@ -41,11 +42,14 @@ class ContainerReader {
   // Values kept for an instance without a dict, under the keys of its type. `values`: a PyDictValues.
   Items inline_values(Addr values, Addr keys);
 
+  // Do the indices of a table of keys (3.x) lead to entries of its own?
+  bool indices_are_sound(Addr keys);
+
   // Does this dict share its keys with others, as those of instances do?
   bool is_split(Addr dict);
 
  private:
-  Items pointers(Addr first, std::uint64_t count);
+  Items pointers(Addr first, std::uint64_t count, std::uint64_t room);
   Items entry_table(Addr address);
   Items combined(Addr keys_address);
   std::vector<std::uint64_t> insertion_order(Addr values, std::uint64_t entries);

@@ -51,8 +51,8 @@ class GcRingCheck {
   std::uint64_t count_ = 0;
 };
 
-// Calls visit(address of a PyGC_Head) for each member of the ring. Ends at the head, at a link that is not there or
-// does not point back, or after max_nodes; the last two are findings.
+// Calls visit(address of a PyGC_Head) for each member of the ring. Ends at the head, at a member that does not point
+// back, behind one whose link leads nowhere, or after max_nodes; all but the first are findings.
 template <typename Visitor>
 void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64_t max_nodes, Findings& findings,
                   Visitor&& visit) {
@@ -60,13 +60,15 @@ void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64
   Addr previous = head;
   Addr at = 0;
   std::uint64_t nodes = 0;
-  bool sound = reader.try_load(head + fields._gc_next.offset, at);
+  bool readable = reader.try_load(head + fields._gc_next.offset, at);
+  bool sound = readable;
   at = align_down(at, 4);
   while (sound && at != head && nodes < max_nodes) {
     Addr next = 0;
     Addr back = 0;
-    sound = is_aligned(at, 8) && reader.try_load(at + fields._gc_next.offset, next) &&
-            reader.try_load(at + fields._gc_prev.offset, back) && (align_down(back, 4) == previous || (back & 2) != 0);
+    readable = is_aligned(at, 8) && reader.try_load(at + fields._gc_next.offset, next) &&
+               reader.try_load(at + fields._gc_prev.offset, back);
+    sound = readable && (align_down(back, 4) == previous || (back & 2) != 0);
     if (!sound) break;
     visit(at);
     ++nodes;
@@ -74,7 +76,7 @@ void walk_gc_list(Reader& reader, const PyTraits& traits, Addr head, std::uint64
     at = align_down(next, 4);
   }
   if (sound && at == head) return;
-  findings.add({"gc-list-broken", Room::kPyobj, at,
+  findings.add({"gc-list-broken", Room::kPyobj, readable ? at : previous,
                 "a list of the collector breaks off here; objects behind it are known "
                 "only from the memory they lie in"});
 }

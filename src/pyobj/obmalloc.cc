@@ -46,6 +46,12 @@ T load_at(std::span<const std::byte> bytes, std::size_t offset) {
   return value;
 }
 
+// The unit of sizes is 8 bytes or 16, by version and build.
+bool is_of_class(std::uint32_t block_bytes, std::uint32_t szidx) {
+  const std::uint64_t units = std::uint64_t{szidx} + 1;
+  return block_bytes == units * 8 || block_bytes == units * 16;
+}
+
 std::uint32_t load_u32(std::span<const std::byte> bytes, const Field& field) {
   return load_at<std::uint32_t>(bytes, field.offset);
 }
@@ -88,7 +94,7 @@ bool verify_arena_table(Reader& reader, const PyTraits& traits, const ArenaTable
     }
   }
   // A damaged arena or two must not cost the whole heap.
-  return in_use != 0 && good * 4 >= judged * 3;
+  return in_use != 0 && (good * 4 >= judged * 3 || (good >= 2 && judged - good == 1));
 }
 
 std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr address) {
@@ -99,6 +105,7 @@ std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr
   if (!load_raw(reader, layout, address, raw) || raw.ntotalpools == 0 || raw.ntotalpools > 256) return 0;
   std::uint32_t count = 0;
   bool any_in_use = false;
+  bool any_damaged = false;
   bool chain_ended = false;
   for (; count < kMaxArenas; ++count) {
     if (!load_raw(reader, layout, address + count * stride, raw)) break;
@@ -108,7 +115,8 @@ std::uint32_t plausible_arena_count(Reader& reader, const PyTraits& traits, Addr
       if (raw.nextarena == 0 ? chain_ended : link % stride != 0 || link / stride >= kMaxArenas) break;
       chain_ended |= raw.nextarena == 0;
     } else if (!plausible(traits, raw)) {
-      break;
+      if (any_damaged) break;  // one may be damaged; more are no table
+      any_damaged = true;
     } else {
       any_in_use = true;
     }
@@ -177,9 +185,9 @@ bool read_pool(std::span<const std::byte> bytes, Addr address, const PyArena& ar
   pool.block_bytes = maxnextoffset < size ? size - maxnextoffset : 0;
   const std::uint32_t szidx = load_u32(bytes, fields.szidx);
   const bool sound = pool.arenaindex == arena.index && pool.block_bytes >= 8 && pool.block_bytes % 8 == 0 &&
-                     pool.block_bytes <= traits.largest_small_block &&
-                     pool.block_bytes % (std::uint64_t{szidx} + 1) == 0 && pool.nextoffset >= pool.first_block &&
-                     pool.nextoffset <= size && (pool.nextoffset - pool.first_block) % pool.block_bytes == 0 &&
+                     pool.block_bytes <= traits.largest_small_block && is_of_class(pool.block_bytes, szidx) &&
+                     pool.nextoffset >= pool.first_block && pool.nextoffset <= size &&
+                     (pool.nextoffset - pool.first_block) % pool.block_bytes == 0 &&
                      pool.blocks_in_use <= (size - pool.first_block) / pool.block_bytes;
   if (sound) return true;
   findings.add(
@@ -204,9 +212,9 @@ void read_free_blocks(std::span<const std::byte> bytes, const PoolHeader& pool, 
     const bool inside = offset >= pool.first_block && offset < pool.nextoffset;
     const auto block = static_cast<std::uint32_t>((offset - pool.first_block) / pool.block_bytes);
     if (!inside || (offset - pool.first_block) % pool.block_bytes != 0 || free.test(block)) {
-      findings.add({"obmalloc-freelist-damaged", Room::kPyobj, at,
-                    fmt::format("the free list of the pool at {:#x} {}", pool.address,
-                                inside ? "meets itself or points into a block" : "leaves the pool")});
+      findings.add({"obmalloc-freelist-damaged", Room::kPyobj, pool.address,
+                    fmt::format("the free list of the pool at {:#x} {} at {:#x}", pool.address,
+                                inside ? "meets itself or points into a block" : "leaves the pool", at)});
       return;
     }
     free.bits[block / 64] |= std::uint64_t{1} << (block % 64);

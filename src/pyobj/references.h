@@ -112,9 +112,10 @@ class ReferenceReader {
   ~ReferenceReader();
 
   // Calls visit(Addr target, RefKind, const EdgeName&) for each reference of the object. A target is never 0, but where
-  // memory is damaged it may be no object. The same target comes as often as it is referred to.
+  // memory is damaged it may be no object. The same target comes as often as it is referred to. `end`: of the
+  // block that the object lies in, where the caller knows it; items that are said to lie behind it are no items.
   template <typename Visit>
-  void for_each(const ObjectView& object, Visit&& visit) {
+  void for_each(const ObjectView& object, Visit&& visit, Addr end = ~Addr{0}) {
     const ReferencePlan& plan = plan_of(object.type.id);
     const std::span<const std::byte> bytes = objects_.span_to_end(object.address);
     for (const ReferencePlan::Pointer& pointer : plan.pointers) {
@@ -131,7 +132,7 @@ class ReferenceReader {
       case ReferencePlan::Walk::kList:
         return visit_list(object, plan, bytes, visit);
       case ReferencePlan::Walk::kTuple:
-        return visit_tuple(object, plan, bytes, visit);
+        return visit_tuple(object, plan, bytes, end, visit);
       case ReferencePlan::Walk::kDict:
         return visit_dict(object, plan, bytes, visit);
       case ReferencePlan::Walk::kSet:
@@ -230,22 +231,29 @@ class ReferenceReader {
   template <typename Visit>
   void visit_list(const ObjectView& object, const ReferencePlan& plan, std::span<const std::byte> bytes, Visit& visit) {
     const Addr items = field(bytes, layout_.PyListObject.ob_item);
-    const std::uint64_t count = field(bytes, layout_.PyVarObject.ob_size);
+    const std::uint64_t allocated = field(bytes, layout_.PyListObject.allocated);
+    std::uint64_t count = field(bytes, layout_.PyVarObject.ob_size);
     if (items == 0) return;
+    if (count > allocated) [[unlikely]] {
+      damaged(object.address, "a list is longer than its array of items; those that are in it are followed");
+      count = allocated;
+    }
     visit(items, RefKind::kBuffer, EdgeName{What::kField, "ob_item"});
     visit_items(words_at(object.address, items, count), plan.inner, visit);
   }
 
   template <typename Visit>
-  void visit_tuple(const ObjectView& object, const ReferencePlan& plan, std::span<const std::byte> bytes,
+  void visit_tuple(const ObjectView& object, const ReferencePlan& plan, std::span<const std::byte> bytes, Addr end,
                    Visit& visit) {
-    const std::uint64_t count = field(bytes, layout_.PyVarObject.ob_size) + plan.hidden_items;
+    if (bytes.size() > end - object.address) bytes = bytes.first(end - object.address);
+    std::uint64_t count = field(bytes, layout_.PyVarObject.ob_size) + plan.hidden_items;
     if (plan.items_offset > bytes.size()) return;
     std::span<const std::byte> items = bytes.subspan(plan.items_offset);
-    if (count > items.size() / kWordBytes) [[unlikely]]
-      items = partial_words(object.address, object.address + plan.items_offset, count);
-    else
-      items = items.first(count * kWordBytes);
+    if (count > items.size() / kWordBytes) [[unlikely]] {
+      damaged(object.address, "an object's items reach beyond its block; those that are in it are followed");
+      count = items.size() / kWordBytes;
+    }
+    items = items.first(count * kWordBytes);
     const std::size_t shown = items.size() - std::min<std::size_t>(items.size(), plan.hidden_items * kWordBytes);
     visit_items(items.first(shown), plan.inner, visit);
     if (shown != items.size()) visit_items(items.subspan(shown), plan.hidden_kind, visit);
@@ -262,14 +270,18 @@ class ReferenceReader {
     if (!dict_table(object, bytes, table)) return;
     const RefKind key_kind = table.visits_keys ? plan.inner : RefKind::kOwned;
     const bool split = !table.values.empty();
+    std::uint64_t used = 0;
     for (std::uint64_t i = 0; i < table.count; ++i) {
       const std::uint64_t at = i * table.stride;
       const Addr key = word(table.entries, at + table.key_offset);
       const Addr value = split ? word(table.values, i * kWordBytes) : word(table.entries, at + table.value_offset);
       if (value == 0) continue;
+      ++used;
       if (table.visits_values) visit(value, plan.inner, EdgeName{What::kDictValue, "", key});
       if (key != 0 && table.holds_keys) visit(key, key_kind, EdgeName{What::kDictKey, "", key});
     }
+    if (used != field(bytes, layout_.PyDictObject.ma_used)) [[unlikely]]
+      damaged(object.address, "a dict does not hold as many values as it says");
     visit_dict_buffers(object, bytes, Sink(visit));
     if (plan.kind != Kind::kDict) visit_more_of_dict(object, plan, bytes, Sink(visit));
   }
@@ -282,18 +294,21 @@ class ReferenceReader {
     const auto& fields = layout_.PySetObject;
     const Addr table = field(bytes, fields.table);
     const std::uint64_t mask = field(bytes, fields.mask);
-    if (table == 0 || mask >= kMaxChain) return;
+    if (table == 0 || mask >= kMaxChain || (mask & (mask + 1)) != 0) [[unlikely]]
+      return damaged(object.address, "a set's table is damaged; its members are not followed");
     const std::uint64_t stride = layout_.setentry.size_bytes;
     if (table != object.address + fields.smalltable.offset)
       visit(table, RefKind::kBuffer, EdgeName{What::kField, "table"});
     const std::span<const std::byte> entries = words_at(object.address, table, (mask + 1) * stride / kWordBytes);
-    std::uint64_t left = field(bytes, fields.used);
-    for (std::size_t at = 0; at + stride <= entries.size() && left != 0; at += stride) {
+    std::uint64_t used = 0;
+    for (std::size_t at = 0; at + stride <= entries.size(); at += stride) {
       const Addr key = word(entries, at + layout_.setentry.key.offset);
       if (key == 0 || is_set_dummy(key, word(entries, at + layout_.setentry.hash.offset))) continue;
-      --left;
+      ++used;
       visit(key, plan.inner, EdgeName{What::kMember});
     }
+    if (used != field(bytes, fields.used)) [[unlikely]]
+      damaged(object.address, "a set does not hold as many members as it says");
   }
 
   // An instance's attributes that are not in a dict, and its managed dict.

@@ -113,12 +113,14 @@ void ReferenceReader::visit_ordered_dict(const ObjectView& object, const Referen
   visit(field(bytes, fields.od_fast_nodes), RefKind::kBuffer, named("od_fast_nodes"));
   Addr at = field(bytes, fields.od_first);
   std::uint64_t left = field(bytes, layout_.PyDictObject.ma_used);
-  for (; at != 0 && left != 0; --left) {
+  for (Addr previous = 0; at != 0 && left != 0; --left) {
     const Bytes words = elsewhere_.span(at, node.size_bytes);
-    if (words.empty()) return damaged(object.address, "an OrderedDict's list of nodes breaks off");
+    if (words.empty() || field(words, node.prev) != previous)
+      return damaged(object.address, "an OrderedDict's list of nodes breaks off");
     visit(at, RefKind::kBuffer, named("node"));
     const Addr key = field(words, node.key);
     visit(key, traits_.ordered_dict_visits_nodes ? plan.inner : RefKind::kOwned, EdgeName{What::kDictKey, "", key});
+    previous = at;
     at = field(words, node.next);
   }
   if (at != 0) damaged(object.address, "an OrderedDict's list of nodes does not end where its length says");
@@ -129,17 +131,22 @@ void ReferenceReader::visit_dict27(const ObjectView& object, const ReferencePlan
   const auto& entry = layout_.PyDictEntry;
   const Addr table = field(bytes, layout_.PyDictObject.ma_table);
   const std::uint64_t mask = field(bytes, layout_.PyDictObject.ma_mask);
-  if (table == 0 || mask >= kMaxChain) return;
+  if (table == 0 || mask >= kMaxChain || (mask & (mask + 1)) != 0)
+    return damaged(object.address, "a dict's table is damaged; its contents are not followed");
   if (table != object.address + layout_.PyDictObject.ma_smalltable.offset)
     visit(table, RefKind::kBuffer, named("ma_table"));
   const Bytes entries = words_at(object.address, table, (mask + 1) * entry.size_bytes / kWordBytes);
+  std::uint64_t used = 0;
   for (std::size_t at = 0; at + entry.size_bytes <= entries.size(); at += entry.size_bytes) {
     const Addr key = word(entries, at + entry.me_key.offset);
     const Addr value = word(entries, at + entry.me_value.offset);
     if (value == 0) continue;
+    ++used;
     visit(value, plan.inner, EdgeName{What::kDictValue, "", key});
     visit(key, plan.inner, EdgeName{What::kDictKey, "", key});
   }
+  if (used != field(bytes, layout_.PyDictObject.ma_used))
+    damaged(object.address, "a dict does not hold as many values as it says");
   if (plan.kind == Kind::kDefaultDict)
     visit(field(bytes, layout_.defdictobject.default_factory), plan.inner, named("default_factory"));
 }
@@ -204,19 +211,27 @@ void ReferenceReader::visit_deque(const ObjectView& object, const ReferencePlan&
   const auto& fields = layout_.dequeobject;
   const auto& block = layout_.BLOCK;
   const std::uint64_t block_items = block.data.width_bytes / kWordBytes;
-  Addr at = field(bytes, fields.leftblock);
+  const Addr first = field(bytes, fields.leftblock);
+  Addr at = first;
+  Addr previous = 0;
   std::uint64_t index = field(bytes, fields.leftindex);
   const std::uint64_t length = field(bytes, fields.len.present() ? fields.len : layout_.PyVarObject.ob_size);
   // A block is there even where there is no item.
-  for (std::uint64_t done = 0; at != 0 && block_items != 0; index = 0) {
+  std::uint64_t done = 0;
+  for (; at != 0 && block_items != 0; index = 0) {
     const Bytes words = elsewhere_.span(at, block.size_bytes);
-    if (words.empty() || index > block_items) return damaged(object.address, "a deque's list of blocks breaks off");
+    // Blocks that are linked both ways and do not lead back to the first are no circle.
+    const bool linked = previous == 0 || (at != first && field(words, block.leftlink) == previous);
+    if (words.empty() || index > block_items || !linked)
+      return damaged(object.address, "a deque's list of blocks breaks off");
     visit(at, RefKind::kBuffer, named("block"));
     for (; index < block_items && done < length; ++index, ++done)
       visit(word(words, block.data.offset + index * kWordBytes), plan.inner, EdgeName{What::kItem, "", done});
     if (done >= length) break;
+    previous = at;
     at = field(words, block.rightlink);
   }
+  if (done < length) damaged(object.address, "a deque does not hold as many items as it says");
   const std::uint64_t kept =
       std::min<std::uint64_t>(field(bytes, fields.numfreeblocks), fields.freeblocks.width_bytes / kWordBytes);
   for (std::uint64_t i = 0; i < kept && fields.freeblocks.offset + (i + 1) * kWordBytes <= bytes.size(); ++i)

@@ -80,7 +80,9 @@ void ReferenceReader::visit_frame_object(const ObjectView& object, const Referen
   visit(field(bytes, fields.f_overwritten_fast_locals), plan.inner, named("f_overwritten_fast_locals"));
   // Only a frame that has ended lies in its object; others belong to their thread or generator.
   const Addr frame = field(bytes, fields.f_frame);
-  if (frame == object.address + fields._f_frame_data.offset) visit_frame(frame, plan.inner, visit);
+  if (frame == object.address + fields._f_frame_data.offset) return visit_frame(frame, plan.inner, visit);
+  if (elsewhere_.span(frame, kWordBytes).empty())
+    damaged(object.address, "what a frame stands for is not in the snapshot");
 }
 
 void ReferenceReader::visit_old_frame(const ObjectView& object, const ReferencePlan& plan, Bytes bytes,
@@ -134,8 +136,9 @@ void ReferenceReader::visit_generator(const ObjectView& object, const ReferenceP
   visit(field(bytes, fields.exc_type), plan.inner, named("exc_type"));
   visit(field(bytes, fields.exc_value), plan.inner, named("exc_value"));
   visit(field(bytes, fields.exc_traceback), plan.inner, named("exc_traceback"));
+  // A generator has neither an origin nor a finalizer, and leaves the place as it was.
   const RefKind finalizer = plan.kind == Kind::kAsyncGenerator ? plan.inner : RefKind::kOwned;
-  if (fields.origin_or_finalizer.present()) {
+  if (fields.origin_or_finalizer.present() && plan.kind != Kind::kGenerator) {
     visit(field(bytes, fields.origin_or_finalizer), finalizer, named("origin_or_finalizer"));
   } else if (plan.kind == Kind::kAsyncGenerator) {
     visit(field(bytes, layout_.PyAsyncGenObject.ag_finalizer), finalizer, named("ag_finalizer"));

@@ -246,9 +246,13 @@ class PlanMaker {
 
   void add_rows(const TypeInfo& layer) {
     if (layer.row == nullptr) return;
-    const Addr bias = layer.row->struct_id == StructId::kStgInfo
-                          ? align_up(layout_.PyHeapTypeObject.size_bytes, kStgInfoAlignment)
-                          : 0;
+    // 2.7's xrange holds numbers, and its BytesIO plain memory. Of ctypes' metatype the struct is that of its types'
+    // dicts, where visit_type looks.
+    const StructId struct_id = layer.row->struct_id;
+    if (struct_id == StructId::krangeobject && !layout_.rangeobject.length.present()) return;
+    if (struct_id == StructId::kStgDictObject && layer.kind == Kind::kType) return;
+    const Addr bias =
+        struct_id == StructId::kStgInfo ? align_up(layout_.PyHeapTypeObject.size_bytes, kStgInfoAlignment) : 0;
     for (const ReferenceRow& row : kRows) {
       if (row.of != layer.row->struct_id || layer.kind_type != layer.address) continue;
       const Field field = field_at(layout_, row.field_at);
@@ -256,6 +260,10 @@ class PlanMaker {
       if (row.items) {
         plan_.items_offset = field.offset;
         plan_.walk = ReferencePlan::Walk::kTuple;
+        continue;
+      }
+      if (row.field_at == offsetof(PyLayout, bytesio.buf) && layout_.bytesio.buf_size.present()) {
+        add(field.offset, RefKind::kBuffer, row.edge);
         continue;
       }
       // An array is as many references.

@@ -159,6 +159,7 @@ std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, A
     std::memcpy(&size, bytes.data() + fields.dk_size.offset, 8);
     if (!std::has_single_bit(size) || size > std::uint64_t{1} << 48) return std::nullopt;
     const std::uint64_t index_bytes = size <= 0xff ? 1 : size <= 0xffff ? 2 : size <= 0xffffffff ? 4 : 8;
+    keys.slots = size;
     keys.entry_bytes = 24;
     keys.key_offset = 8;
     keys.entries_offset = fields.dk_indices.offset + size * index_bytes;
@@ -170,6 +171,7 @@ std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, A
     const unsigned kind = byte_at(fields.dk_kind);
     // dk_kind: 0 general {hash, key, value}, 1 unicode and 2 split {key, value} (Include/internal/pycore_dict.h, 3.11).
     if (log2_size > 48 || log2_index_bytes > 51 || log2_index_bytes < log2_size || kind > 2) return std::nullopt;
+    keys.slots = std::uint64_t{1} << log2_size;
     keys.entry_bytes = kind == 0 ? 24 : 16;
     keys.key_offset = kind == 0 ? 8 : 0;
     keys.entries_offset = fields.dk_indices.offset + (std::uint64_t{1} << log2_index_bytes);

@@ -53,6 +53,13 @@ void ValueReader::damaged(Addr address, std::string_view what) {
   findings_.add({"object-damaged", Room::kPyobj, address, fmt::format("{}; the rest is shown", what)});
 }
 
+bool ValueReader::has_room(Addr object, Addr data, std::uint64_t count, unsigned unit_bytes) const {
+  if (!options_.room) return true;
+  const std::uint64_t room = options_.room(object);
+  const std::uint64_t before = data - object;
+  return before <= room && count <= (room - before) / unit_bytes;
+}
+
 ValueReader::Object ValueReader::find(Addr address) {
   Object object;
   object.address = address;
@@ -87,7 +94,8 @@ void ValueReader::append_missing(std::string& out, Addr address) {
     out += fmt::format("<not in the core: {:#x}>", address);
   } else {
     out += fmt::format("<no object at {:#x}>", address);
-    damaged(address, "an object refers to this address, where there is none");
+    // Said of what refers to it, which is the one that is damaged.
+    damaged(active_.empty() ? address : active_.back(), fmt::format("it refers to {:#x}, where no object is", address));
   }
 }
 

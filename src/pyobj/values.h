@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,9 @@ namespace heapcore {
 struct ValueOptions {
   bool contents = false;   // of strings and bytes
   std::size_t limit = 20;  // items shown of one container; 0 for all
+  // How many bytes there are from an object's address to the end of its block; more where that is not known. What an
+  // object says that it has beyond it is damage.
+  std::function<std::uint64_t(Addr)> room = nullptr;
 };
 
 struct ValuePart {
@@ -89,6 +93,8 @@ class ValueReader {
   std::uint64_t word(Addr base, const Field& field);
   std::int64_t number(Addr base, const Field& field);
   void damaged(Addr address, std::string_view what);
+  // Do `count` units at `data` inside the object lie in its block?
+  bool has_room(Addr object, Addr data, std::uint64_t count, unsigned unit_bytes) const;
   std::string type_name(const TypeInfo& type) const;
   static std::string short_name(const TypeInfo& type);
   std::string name_at(Addr address);

@@ -63,7 +63,7 @@ std::string element_text(char code, std::span<const std::byte> bytes) {
 Items ValueReader::items_of(const Object& object) {
   switch (object.kind) {
     case Kind::kTuple:
-      return containers_.tuple(object.address);
+      return containers_.tuple(object.address, options_.room ? options_.room(object.address) : ~std::uint64_t{0});
     case Kind::kList:
       return containers_.list(object.address);
     case Kind::kSet:

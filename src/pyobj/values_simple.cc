@@ -47,8 +47,14 @@ void ValueReader::append_int(std::string& out, const Object& object) {
     negative = size < 0;
     count = negative ? -static_cast<std::uint64_t>(size) : static_cast<std::uint64_t>(size);
   }
+  const Addr digits_at = object.address + layout_.PyLongObject.ob_digit.offset;
+  if (!has_room(object.address, digits_at, count, sizeof(std::uint32_t))) {
+    damaged(object.address, "an int has more digits than its block has room for");
+    out += "<damaged int>";
+    return;
+  }
   if (count > kMostDigits) {
-    const Addr last = object.address + layout_.PyLongObject.ob_digit.offset + (count - 1) * 4;
+    const Addr last = digits_at + (count - 1) * 4;
     if (count > std::uint64_t{1} << 40 || !reader_.load<std::uint32_t>(last)) {
       damaged(object.address, "an int has more digits than there is memory");
       out += "<damaged int>";
@@ -61,7 +67,7 @@ void ValueReader::append_int(std::string& out, const Object& object) {
   }
   std::vector<std::uint32_t> digits(count);
   const auto bytes = std::as_writable_bytes(std::span(digits));
-  if (!reader_.read(object.address + layout_.PyLongObject.ob_digit.offset, bytes)) {
+  if (!reader_.read(digits_at, bytes)) {
     damaged(object.address, "an int has more digits than there is memory");
     out += "<damaged int>";
     return;
@@ -107,7 +113,10 @@ void ValueReader::append_characters(std::string& out, std::span<const std::byte>
 
 void ValueReader::append_str(std::string& out, const Object& object) {
   const StrData data = read_str(reader_, traits_, object.address);
-  if (!data.sound) {
+  const std::uint64_t before = data.address - object.address;
+  const bool compact =
+      before == layout_.PyASCIIObject.size_bytes || before == layout_.PyCompactUnicodeObject.size_bytes;
+  if (!data.sound || (compact && !has_room(object.address, data.address, data.length, data.unit_bytes))) {
     damaged(object.address, "a str says of itself what cannot be");
     out += "<damaged str>";
   } else if (!options_.contents) {
@@ -142,13 +151,18 @@ void ValueReader::append_unicode(std::string& out, const Object& object) {
 void ValueReader::append_bytes(std::string& out, const Object& object, const char* prefix) {
   const std::uint64_t length = word(object.address, layout_.PyVarObject.ob_size);
   const bool is_array = object.kind == Kind::kByteArray;
-  if (!options_.contents)
-    return append_withheld(out, is_array ? "bytearray" : *prefix == '\0' ? "str" : "bytes", length, "byte");
+  const char* what = is_array ? "bytearray" : *prefix == '\0' ? "str" : "bytes";
   const auto& fields = layout_.PyByteArrayObject;
   const Field& own =
       layout_.PyBytesObject.ob_sval.present() ? layout_.PyBytesObject.ob_sval : layout_.PyStringObject.ob_sval;
   const Addr data = is_array ? word(object.address, fields.ob_start.present() ? fields.ob_start : fields.ob_bytes)
                              : object.address + own.offset;
+  if (is_array ? length > word(object.address, fields.ob_alloc) : !has_room(object.address, data, length, 1)) {
+    damaged(object.address, fmt::format("a {} is longer than its block", what));
+    out += fmt::format("<damaged {}>", what);
+    return;
+  }
+  if (!options_.contents) return append_withheld(out, what, length, "byte");
   const std::uint64_t shown = std::min(length, most_characters_);
   const std::span<const std::byte> bytes = reader_.span(data, shown);
   if (is_array) out += fmt::format("{}(", short_name(*object.type));

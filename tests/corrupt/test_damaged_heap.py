@@ -47,6 +47,10 @@ class Core:
                 return offset + address - start
         return None
 
+    def address(self, at):
+        """Of what is at an offset in the file."""
+        return next((start + at - offset for start, offset, size, _ in self.loads if offset <= at < offset + size), None)
+
     def get(self, offset):
         return WORD.unpack_from(self.bytes, offset)[0]
 

@@ -332,9 +332,9 @@ def binary():
     return os.path.abspath(path)
 
 
-def heapcore(*argv, binary_path=None, **popen):
+def heapcore(*argv, binary_path=None, seconds=RUN_SECONDS, **popen):
     run = subprocess.run([binary_path or binary(), *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, timeout=RUN_SECONDS, **popen)
+                         stderr=subprocess.PIPE, timeout=seconds, **popen)
     return Answer(argv, run.returncode, run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace"))
 
 
@@ -402,6 +402,8 @@ COMMANDS = {
                         "refcount": (int, None), "immortal": bool, "tracked": bool, "bytes": int, "value": str,
                         "length": (int, None), "fields": [NAMED], "attributes": [NAMED], "locals": [NAMED],
                         "items": [{"value": str, "address": (ADDRESS, None)}], "pointers": [NAMED]}, None)}]},
+    "verify": {"consistent": bool, "whole": bool, "checks": [{"allocator": str, "what": str, "checked": int}],
+               "findings": [{"code": str, "message": str, "address": (ADDRESS, None)}]},
     "report": {},
 }
 

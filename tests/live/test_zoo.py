@@ -7,7 +7,7 @@ import os
 import harness
 
 QUESTIONS = {"types": ["types"], "tracked": ["types", "--tracked"], "pymalloc": ["pymalloc"], "malloc": ["malloc"],
-             "ledger": ["ledger"]}
+             "ledger": ["ledger"], "verify": ["verify"]}
 
 # The program counts while its final state already stands (see zoo.py), so nothing is perturbed. Where a version of the
 # interpreter makes that impossible, here is what counting adds: 3.6 tracks the frames of running functions, of which two
@@ -215,6 +215,10 @@ class Zoo(harness.TargetTest):
             self.skipTest("no malloc_info")
         errors = harness.malloc_differences(view.truth["malloc"], document)
         self.assertEqual(errors, [], "\n  ".join(errors))
+
+    @on_each_view("verify")
+    def test_nothing_contradicts_itself(self, view, document):
+        self.assertTrue(document["consistent"], document["findings"][:3])
 
     @on_each_view("ledger")
     def test_ledger_adds_up(self, view, document):
