@@ -40,8 +40,9 @@ std::uint64_t Observer::room(Addr object) {
     const Addr at = align_down(object, traits.pool_bytes);
     PoolHeader pool;
     Findings said_elsewhere;
-    const bool sound = read_pool(reader_.span(at, traits.pool_bytes), at, *(arena - 1), traits, pool, said_elsewhere);
-    if (!sound || object - at < pool.first_block || pool.block_bytes == 0) return kUnknown;
+    const std::span<const std::byte> bytes = reader_.span(at, traits.pool_bytes);
+    if (bytes.empty() || !read_pool(bytes, at, *(arena - 1), traits, pool, said_elsewhere)) return kUnknown;
+    if (object - at < pool.first_block || pool.block_bytes == 0) return kUnknown;
     return pool.block_bytes - (object - at - pool.first_block) % pool.block_bytes;
   }
   ObjectView view;

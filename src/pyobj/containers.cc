@@ -206,7 +206,7 @@ bool ContainerReader::indices_are_sound(Addr keys_address) {
   const std::uint64_t width = (keys->entries_offset - first) / keys->slots;
   const std::span<const std::byte> indices = reader_.span(keys_address + first, keys->slots * width);
   std::uint64_t taken = 0;
-  for (std::uint64_t at = 0; width != 0 && at + width <= indices.size(); at += width) {
+  for (std::uint64_t at = 0; at + width <= indices.size(); at += width) {
     std::int64_t index = 0;
     std::memcpy(&index, indices.data() + at, width);
     const unsigned unused_bits = static_cast<unsigned>(64 - 8 * width);

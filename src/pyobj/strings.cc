@@ -170,7 +170,9 @@ std::optional<DictKeys> read_dict_keys(Reader& reader, const PyTraits& traits, A
     const unsigned log2_index_bytes = byte_at(fields.dk_log2_index_bytes);
     const unsigned kind = byte_at(fields.dk_kind);
     // dk_kind: 0 general {hash, key, value}, 1 unicode and 2 split {key, value} (Include/internal/pycore_dict.h, 3.11).
-    if (log2_size > 48 || log2_index_bytes > 51 || log2_index_bytes < log2_size || kind > 2) return std::nullopt;
+    // An index has 1, 2, 4 or 8 bytes.
+    if (log2_size > 48 || log2_index_bytes > log2_size + 3 || log2_index_bytes < log2_size || kind > 2)
+      return std::nullopt;
     keys.slots = std::uint64_t{1} << log2_size;
     keys.entry_bytes = kind == 0 ? 24 : 16;
     keys.key_offset = kind == 0 ? 8 : 0;

@@ -53,7 +53,7 @@ std::optional<std::uint32_t> small_int(Reader& reader, const PyTraits& traits, A
 
 // Where a keys table keeps its entries.
 struct DictKeys {
-  std::uint64_t slots = 0;           // indices, from dk_indices on
+  std::uint64_t slots = 0;           // indices, from dk_indices on, of 1, 2, 4 or 8 bytes each
   std::uint64_t entries_offset = 0;  // from the start of the keys object
   std::uint64_t entry_bytes = 0;
   std::uint64_t key_offset = 0;  // in an entry

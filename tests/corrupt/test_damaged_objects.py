@@ -92,6 +92,7 @@ OBJECTS = [
     # Dicts: their tables, indices and counts.
     *lengths("dict of ints", "PyDictObject.ma_keys or PyDictObject.ma_table", 0, NOWHERE, A_LIST, hidden=6),
     *lengths("dict of ints", KEYS + "dk_log2_size or " + KEYS + "dk_size or PyDictObject.ma_mask", 63, 20, hidden=6),
+    *lengths("dict of ints", KEYS + "dk_log2_index_bytes", 8, 12, 63, hidden=6),
     *lengths("dict of ints", KEYS + "dk_nentries", HUGE, -1, hidden=6),
     *lengths("dict of ints", KEYS + "dk_indices", 0x7F7F7F7F7F7F7F7F, 0),
     *lengths("dict of ints", "PyDictObject.ma_used", HUGE, 2, -1),
