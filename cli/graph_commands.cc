@@ -62,4 +62,12 @@ Answer answer_paths(const Options& options, Process& process, Progress& progress
   return {paths_json(answer, graph), options.dot ? paths_dot(answer, graph) : paths_text(answer, style)};
 }
 
+Answer answer_threads(const Options& options, Process& process, Progress& progress, Timings& timings,
+                      const TextStyle& style) {
+  const Holders holders = find_holders(process, progress, process.findings, timings);
+  const ThreadsAnswer answer =
+      timings.time("unwind", [&] { return find_threads(process, holders, options.values, process.findings); });
+  return {threads_json(answer), threads_text(answer, style)};
+}
+
 }  // namespace heapcore

@@ -1,4 +1,4 @@
-// The commands that ask who holds what: retained, cycles, paths.
+// The commands that ask who holds what: retained, cycles, paths, threads.
 #pragma once
 
 #include "answer.h"
@@ -15,5 +15,7 @@ Answer answer_cycles(const Options& options, Process& process, Progress& progres
                      const TextStyle& style);
 Answer answer_paths(const Options& options, Process& process, Progress& progress, Timings& timings,
                     const TextStyle& style);
+Answer answer_threads(const Options& options, Process& process, Progress& progress, Timings& timings,
+                      const TextStyle& style);
 
 }  // namespace heapcore

@@ -36,6 +36,7 @@ constexpr CommandName kCommands[] = {
     {"refs", "what an object refers to, and who refers to it"},
     {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
+    {"threads", "what every thread was doing: Python and native frames, and what their locals hold; asyncio tasks"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
 };
 

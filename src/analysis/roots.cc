@@ -127,14 +127,9 @@ void RootFinder::words(const Visit& visit) {
     all.push_back(named.range);
   }
   sort_by_address(all);
-  // A module's .data is mapped from its file; its .bss lies behind that, in anonymous memory.
-  const Mapping* before = nullptr;
-  for (const Mapping& mapping : process_.snapshot.mappings) {
-    const Module* module = process_.snapshot.module_at(mapping.start);
-    const bool follows = before != nullptr && before->end == mapping.start && mapping.path.empty();
-    const bool is_static = mapping.writable && module != nullptr && (mapping.path == module->path || follows);
-    before = is_static ? &mapping : nullptr;
-    if (is_static) sweep_around({mapping.start, mapping.end}, RootKind::kStatic, all, visit);
+  for (const Module& module : process_.snapshot.modules) {
+    for (const AddrRange& range : process_.snapshot.variables_of(module))
+      sweep_around(range, RootKind::kStatic, all, visit);
   }
 }
 

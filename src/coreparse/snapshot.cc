@@ -151,10 +151,11 @@ const Mapping* Snapshot::mapping_at(Addr address) const {
 
 namespace {
 
+// Where the module's header is not in the snapshot, .bss is taken to be what lies right behind its file.
 bool owns(const Module& module, const Mapping& mapping) {
-  if (module.range.contains(mapping.start)) return true;
-  return mapping.start == module.range.end && mapping.path.empty() && mapping.writable &&
-         (module.image_end == 0 || module.image_end > mapping.start);
+  if (!mapping.path.empty()) return mapping.path == module.path && module.range.contains(mapping.start);
+  if (module.image_end != 0) return mapping.start >= module.range.start && mapping.start < module.image_end;
+  return mapping.writable && mapping.start >= module.range.start && mapping.start <= module.range.end;
 }
 
 }  // namespace

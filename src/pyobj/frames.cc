@@ -1,5 +1,6 @@
 #include "pyobj/frames.h"
 
+#include <unordered_map>
 #include <unordered_set>
 
 namespace heapcore {
@@ -40,23 +41,46 @@ std::vector<Addr> thread_states(Reader& reader, const PyRuntime& runtime, const 
                [&](Addr thread) { return load(reader, thread, layout.PyThreadState.next); });
 }
 
-std::vector<Addr> frames_of_thread(Reader& reader, const PyTraits& traits, Addr thread) {
+std::vector<EvaluationRun> frames_by_evaluation(Reader& reader, const PyTraits& traits, Addr thread) {
   const PyLayout& layout = *traits.layout;
   const auto& fields = layout.PyThreadState;
+  std::vector<EvaluationRun> runs;
   if (frames_are_objects(traits)) {
-    return chain(load(reader, thread, fields.frame), kMaxFrames,
-                 [&](Addr frame) { return load(reader, frame, layout.PyFrameObject.f_back); });
+    const auto f_back = [&](Addr frame) { return load(reader, frame, layout.PyFrameObject.f_back); };
+    for (const Addr frame : chain(load(reader, thread, fields.frame), kMaxFrames, f_back)) runs.push_back({{frame}, 0});
+    return runs;
   }
-  const Addr first = fields.cframe.present()
-                         ? load(reader, load(reader, thread, fields.cframe), layout._PyCFrame.current_frame)
-                         : load(reader, thread, fields.current_frame);
-  std::vector<Addr> frames =
-      chain(first, kMaxFrames, [&](Addr frame) { return load(reader, frame, layout._PyInterpreterFrame.previous); });
-  std::erase_if(frames, [&](Addr frame) {
+  // Each run has a _PyCFrame, which says where it was when the next began (3.11, 3.12), or begins with a frame of the
+  // interpreter's own (3.12+); either is a variable of the loop's native frame.
+  const std::vector<Addr> cframes = chain(load(reader, thread, fields.cframe), kMaxFrames,
+                                          [&](Addr cframe) { return load(reader, cframe, layout._PyCFrame.previous); });
+  std::unordered_map<Addr, Addr> starts;
+  for (const Addr cframe : cframes) starts.try_emplace(load(reader, cframe, layout._PyCFrame.current_frame), cframe);
+  const Addr first = cframes.empty() ? load(reader, thread, fields.current_frame)
+                                     : load(reader, cframes.front(), layout._PyCFrame.current_frame);
+  const auto previous = [&](Addr frame) { return load(reader, frame, layout._PyInterpreterFrame.previous); };
+  bool begins = true;
+  for (const Addr frame : chain(first, kMaxFrames, previous)) {
     std::uint8_t owner = 0;
-    return !reader.try_load(frame + layout._PyInterpreterFrame.owner.offset, owner) ||
-           owner >= kFirstOwnedByInterpreter;
-  });
+    const bool present = reader.try_load(frame + layout._PyInterpreterFrame.owner.offset, owner);
+    const auto start = starts.find(frame);
+    begins = begins || start != starts.end();
+    if (!present || owner >= kFirstOwnedByInterpreter) {
+      if (!begins && runs.back().on_stack == 0) runs.back().on_stack = frame;
+      begins = true;
+      continue;
+    }
+    if (begins) runs.push_back({{}, start != starts.end() ? start->second : 0});
+    runs.back().frames.push_back(frame);
+    begins = false;
+  }
+  return runs;
+}
+
+std::vector<Addr> frames_of_thread(Reader& reader, const PyTraits& traits, Addr thread) {
+  std::vector<Addr> frames;
+  for (const EvaluationRun& run : frames_by_evaluation(reader, traits, thread))
+    frames.insert(frames.end(), run.frames.begin(), run.frames.end());
   return frames;
 }
 

@@ -20,6 +20,14 @@ std::vector<Addr> thread_states(Reader& reader, const PyRuntime& runtime, const 
 // Frame objects, or from 3.11 on _PyInterpreterFrames.
 std::vector<Addr> frames_of_thread(Reader& reader, const PyTraits& traits, Addr thread);
 
+// The same frames, by the run of the evaluation loop that they are in, that is, by its native frame. To 3.10 each has
+// one of its own; from 3.11 on Python functions that call each other share one.
+struct EvaluationRun {
+  std::vector<Addr> frames;  // the innermost first
+  Addr on_stack = 0;         // a variable of that native frame's; 0 where it has none that is known (to 3.10)
+};
+std::vector<EvaluationRun> frames_by_evaluation(Reader& reader, const PyTraits& traits, Addr thread);
+
 // Are the frames objects?
 bool frames_are_objects(const PyTraits& traits);
 

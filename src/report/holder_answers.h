@@ -7,6 +7,7 @@
 #include "analysis/cycles.h"
 #include "analysis/holders.h"
 #include "analysis/merged_paths.h"
+#include "analysis/threads.h"
 #include "report/answers.h"
 
 namespace heapcore {
@@ -21,5 +22,7 @@ nlohmann::ordered_json paths_json(const PathsAnswer& answer, const HeapGraph& gr
 std::string paths_text(const PathsAnswer& answer, const TextStyle& style);
 // In Graphviz's language.
 std::string paths_dot(const PathsAnswer& answer, const HeapGraph& graph);
+nlohmann::ordered_json threads_json(const ThreadsAnswer& answer);
+std::string threads_text(const ThreadsAnswer& answer, const TextStyle& style);
 
 }  // namespace heapcore

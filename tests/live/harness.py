@@ -404,6 +404,16 @@ COMMANDS = {
                         "items": [{"value": str, "address": (ADDRESS, None)}], "pointers": [NAMED]}, None)}]},
     "verify": {"consistent": bool, "whole": bool, "checks": [{"allocator": str, "what": str, "checked": int}],
                "findings": [{"code": str, "message": str, "address": (ADDRESS, None)}]},
+    "threads": {
+        "threads": [{
+            "tid": (int, None), "name": (str, None), "python_name": (str, None), "state": (ADDRESS, None),
+            "interpreter": (int, None), "cut_short": (str, None),
+            "frames": [{"kind": re.compile("python$|native$"), "function": (str, None), "file": (str, None),
+                        "line": (int, None), "address": ADDRESS}]}],
+        "tasks": [{"address": ADDRESS, "name": (str, None), "state": str, "coroutine": (ADDRESS, None),
+                   "function": (str, None), "file": (str, None), "line": (int, None), "waits_for": (ADDRESS, None),
+                   "waits_for_type": (str, None), "retained_bytes": int}],
+        "tasks_ended": int},
     "report": {},
 }
 
