@@ -107,6 +107,7 @@ class Python2 : public FakeProcess {
   PyRuntime search(Findings& findings) {
     const Snapshot process = snapshot();
     Module module;
+    module.path = "/usr/bin/python2.7";
     module.range = {kModule, kModule + kModuleBytes};
     PyRuntime runtime;
     runtime.traits = traits_;
