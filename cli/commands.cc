@@ -45,6 +45,7 @@ class Command {
     if (options_.command == "cycles") return about_graph(answer_cycles);
     if (options_.command == "paths") return about_graph(answer_paths);
     if (options_.command == "threads") return about_graph(answer_threads);
+    if (options_.command == "audit") return about_graph(answer_audit);
     if (options_.command == "retained") return about_graph(answer_retained);
     return report();
   }
@@ -163,8 +164,8 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
-  const std::string_view kWithoutMalloc[] = {"types",    "pymalloc", "show",  "refs",
-                                             "retained", "cycles",   "paths", "threads"};
+  const std::string_view kWithoutMalloc[] = {"types",  "pymalloc", "show",    "refs", "retained",
+                                             "cycles", "paths",    "threads", "audit"};
   if (std::find(std::begin(kWithoutMalloc), std::end(kWithoutMalloc), options.command) != std::end(kWithoutMalloc))
     target.malloc_layout = LayoutSource::kTables;
   // Verifying compares with the DWARF of the exact build, where it is at hand.

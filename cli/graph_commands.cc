@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "analysis/audit.h"
 #include "analysis/cycles.h"
 #include "analysis/holders.h"
 #include "analysis/merged_paths.h"
@@ -68,6 +69,15 @@ Answer answer_threads(const Options& options, Process& process, Progress& progre
   const ThreadsAnswer answer =
       timings.time("unwind", [&] { return find_threads(process, holders, options.values, process.findings); });
   return {threads_json(answer), threads_text(answer, style)};
+}
+
+Answer answer_audit(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style) {
+  constexpr std::size_t kLimit = 20;
+  const HeapGraph graph = link_heap(process, progress, process.findings, timings);
+  const AuditAnswer answer =
+      timings.time("summarise", [&] { return audit_counts(process, graph, options.limit.value_or(kLimit)); });
+  return {audit_json(answer), audit_text(answer, style)};
 }
 
 }  // namespace heapcore

@@ -1,4 +1,4 @@
-// The commands that ask who holds what: retained, cycles, paths, threads.
+// The commands that ask who holds what: retained, cycles, paths, threads, audit.
 #pragma once
 
 #include "answer.h"
@@ -17,5 +17,7 @@ Answer answer_paths(const Options& options, Process& process, Progress& progress
                     const TextStyle& style);
 Answer answer_threads(const Options& options, Process& process, Progress& progress, Timings& timings,
                       const TextStyle& style);
+Answer answer_audit(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style);
 
 }  // namespace heapcore

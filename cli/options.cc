@@ -32,6 +32,7 @@ constexpr CommandName kCommands[] = {
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
     {"cycles", "reference cycles, and what the collector has not collected yet"},
+    {"audit", "objects whose reference count exceeds the references found"},
     {"paths", "who holds an object, or all objects of a type: shortest paths from named roots"},
     {"refs", "what an object refers to, and who refers to it"},
     {"retained", "the dominator tree: what would go if this went"},

@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 
+#include "analysis/borrowed.h"
 #include "analysis/components.h"
 #include "pyobj/refcounts.h"
 #include "pyobj/references.h"
@@ -181,7 +182,15 @@ class Linker {
     });
     roots_.evaluation_stacks(admit);
     admit_words_of_objects();
-    roots_.words(admit);
+    BorrowedWords borrowed(process_, *graph_.census.types);
+    roots_.words([&](const RootWord& word) {
+      const NodeId node = blocks_.find(word.target);
+      if (node == kNoBlock) return;
+      if (blocks_.is_object(node) &&
+          (graph_.excess[node] <= 0 || borrowed.is_borrowed(word, graph_.census.types->info(blocks_.type(node)))))
+        return;
+      if (explain(node)) graph_.roots.push_back({node, word});
+    });
     link_raw_blocks();
     roots_.stacks(admit);
     findings_.merge(roots_.findings());
@@ -222,11 +231,12 @@ class Linker {
     const std::uint32_t first = blocks_.objects();
     constexpr std::uint32_t kPart = 1024;
     std::vector<std::vector<Edge>> parts((blocks_.size() - first + kPart - 1) / kPart);
+    tbb::enumerable_thread_specific<TypeCache> types([this] { return TypeCache(*graph_.census.types); });
     tbb::parallel_for(std::size_t{0}, parts.size(), [&](std::size_t part) {
       Reader reader(process_.snapshot.space);
       const NodeId begin = first + static_cast<NodeId>(part * kPart);
       for (NodeId node = begin; node < std::min<std::uint64_t>(blocks_.size(), std::uint64_t{begin} + kPart); ++node)
-        if (explain(node)) find_words(node, reader, parts[part]);
+        if (explain(node)) find_words(node, reader, types.local(), parts[part]);
     });
     std::vector<Edge> edges;
     for (std::vector<Edge>& part : parts) {
@@ -277,12 +287,33 @@ class Linker {
     return led_to;
   }
 
-  void find_words(NodeId node, Reader& reader, std::vector<Edge>& found) const {
+  // What is on a free list of the interpreter's is no object, though it has a type still: its count is 0, or from 3.14
+  // on the link to the next. What it refers to is stale.
+  bool is_freed_object(std::span<const std::byte> bytes, TypeCache& types) const {
+    const std::uint32_t gc_bytes = runtime_.traits.gc_head_bytes();
+    const auto& fields = runtime_.traits.layout->PyObject;
+    for (const std::uint32_t offset : {0U, gc_bytes, gc_bytes + 16}) {
+      if (offset + runtime_.traits.layout->PyObject.size_bytes > bytes.size()) return false;
+      const Addr count = word_at(bytes, offset + fields.ob_refcnt.offset);
+      if (count != 0 && blocks_.find_raw(count - offset) == kNoBlock) continue;
+      const TypeBrief& type = types.lookup(word_at(bytes, offset + fields.ob_type.offset));
+      if (type.id != kNoType && type.header_bytes == offset) return true;
+    }
+    return false;
+  }
+
+  static Addr word_at(std::span<const std::byte> bytes, std::size_t offset) {
+    Addr word = 0;
+    std::memcpy(&word, bytes.data() + offset, sizeof word);
+    return word;
+  }
+
+  void find_words(NodeId node, Reader& reader, TypeCache& types, std::vector<Edge>& found) const {
     const std::span<const std::byte> present = reader.span_to_end(blocks_.address(node));
     const std::size_t size = align_down(std::min<std::size_t>(present.size(), blocks_.bytes(node)), sizeof(Addr));
+    if (is_freed_object(present.first(size), types)) return;
     for (std::size_t at = 0; at < size; at += sizeof(Addr)) {
-      Addr word = 0;
-      std::memcpy(&word, present.data() + at, sizeof word);
+      const Addr word = word_at(present, at);
       const NodeId to = word == 0 ? kNoBlock : blocks_.find(word);
       if (to != kNoBlock && to != node) found.emplace_back(node, to);
     }

@@ -197,6 +197,14 @@ PathsAnswer paths_of_node(const Process& process, const HeapGraph& graph, NodeId
   if (paths.parent(node) == kNoNode) return answer;
   add(paths.path(node));
   answer.paths_count = 1;
+  for (const RootRef& root : graph.roots) {
+    if (root.target != node || &root.word == paths.root(node)) continue;
+    ++answer.paths_count;
+    HolderPath path;
+    path.root = root.word.kind;
+    path.steps.push_back({node, paths.root_text(root.word)});
+    add(std::move(path));
+  }
   NodeId last = kNoNode;
   for (const NodeId from : graph.in.row(node)) {
     const bool again = from == last || from == paths.parent(node);

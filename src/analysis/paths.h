@@ -44,6 +44,7 @@ class HolderPaths {
   // What holds the first node of a path; null if it is no such node.
   const RootWord* root(NodeId node) const;
   std::string root_text(NodeId node);
+  std::string root_text(const RootWord& root) { return names_.text(root); }
 
   // The name of an edge; "?" if the first does not refer to the second. `keys_are_names`: the first is a __dict__.
   std::string edge(NodeId from, NodeId to, bool keys_are_names = false);

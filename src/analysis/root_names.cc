@@ -147,7 +147,8 @@ std::string RootNames::thread_text(const RootWord& root) {
 }
 
 std::string RootNames::static_text(const RootWord& root) const {
-  const Module* module = process_.snapshot.module_at(root.place);
+  const Mapping* mapping = process_.snapshot.mapping_at(root.place);
+  const Module* module = mapping == nullptr ? nullptr : process_.snapshot.owner_of(*mapping);
   if (module == nullptr) return fmt::format("static word {:#x}", root.place);
   const std::string symbol = module->symbol_at(root.place);
   if (!symbol.empty()) return fmt::format("static {} in {}", symbol, module->name());

@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "analysis/audit.h"
 #include "analysis/cycles.h"
 #include "analysis/holders.h"
 #include "analysis/merged_paths.h"
@@ -24,5 +25,8 @@ std::string paths_text(const PathsAnswer& answer, const TextStyle& style);
 std::string paths_dot(const PathsAnswer& answer, const HeapGraph& graph);
 nlohmann::ordered_json threads_json(const ThreadsAnswer& answer);
 std::string threads_text(const ThreadsAnswer& answer, const TextStyle& style);
+
+nlohmann::ordered_json audit_json(const AuditAnswer& answer);
+std::string audit_text(const AuditAnswer& answer, const TextStyle& style);
 
 }  // namespace heapcore

@@ -378,6 +378,9 @@ COMMANDS = {
         "addresses": [{
             "asked": ADDRESS, "address": (ADDRESS, None), "type": (str, None), "bytes": int, "out": [REFERENCE],
             "out_count": int, "in": [REFERENCE], "in_count": int}]},
+    "audit": {"types": [{"type": str, "count": int, "bytes": int, "excess_references": int, "lost": int, "example": ADDRESS}],
+              "types_count": int, "objects_count": int, "excess_references": int,
+              "objects": [{"address": ADDRESS, "type": str, "refcount": int, "excess_references": int, "lost": bool}]},
     "paths": {"paths": [{"text": str, "root": {"kind": str, "name": str}, "omitted_steps": int, "count": int, "bytes": int,
                          "steps": [{"address": ADDRESS, "type": str, "edge": str}]}],
               "paths_count": int, "total": COUNTED},
