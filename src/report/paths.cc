@@ -50,8 +50,7 @@ std::string paths_text(const PathsAnswer& answer, const TextStyle&) {
     table.add({count_text(held.count), bytes_text(held.bytes), printable(held.text)});
   if (!answer.paths.empty()) text += table.text("  ");
   if (answer.paths.size() < answer.paths_count) {
-    text +=
-        fmt::format("  ({} more; --limit 0 shows all)\n", count_text(answer.paths_count - answer.paths.size()));
+    text += fmt::format("  ({} more; --limit 0 shows all)\n", count_text(answer.paths_count - answer.paths.size()));
   }
   return text;
 }
