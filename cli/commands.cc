@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "analysis/holders.h"
 #include "analysis/process.h"
 #include "analysis/reachable.h"
 #include "analysis/refs.h"
@@ -94,6 +95,7 @@ class Command {
       for (const std::string& text : options_.addresses) addresses.push_back(parse_object_address(text).value_or(0));
       const RefsOptions how = {options_.limit.value_or(RefsOptions().limit), options_.values};
       answers = timings_.time("link", [&] { return find_references(process_, addresses, how, progress_); });
+      if (options_.retained) add_retained(find_holders(process_, progress_, process_.findings, timings_), answers);
     }
     return {refs_json(answers), no_python() ? no_python_text() : refs_text(answers, style_)};
   }

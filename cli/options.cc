@@ -181,6 +181,7 @@ void add_options(CLI::App& command, Options& options) {
         ->expected(0, 1);
     command.add_flag("--dot", options.dot, "as a graph in Graphviz's language")->excludes(command.get_option("--json"));
   }
+  if (name == "refs") command.add_flag("--retained", options.retained, "what each of them retains, too");
   if (name == "cycles") command.add_flag("--garbage", options.garbage, "only what the collector would free");
   if (name == "verify") {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");

@@ -34,6 +34,7 @@ struct Options {
   bool sizes = false;                  // malloc: sizes of the chunks in use
   bool garbage = false;                // cycles: only those the collector would free
   bool dot = false;                    // paths: in Graphviz's language
+  bool retained = false;               // refs: what each retains as well
   bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
   std::vector<std::string> addresses;  // what is asked about; of paths an address or a type's glob

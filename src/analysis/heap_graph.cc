@@ -127,30 +127,37 @@ class Linker {
   bool is_interned_table(const NodeId* targets, std::uint32_t degree) {
     for (std::uint32_t i = 0; i < std::min(degree & ~1U, 2 * kLeastInterned); i += 2) {
       if (targets[i] != targets[i + 1] || !blocks_.is_object(targets[i])) return false;
-      const std::int64_t count = count_of(targets[i]);
+      const std::int64_t count = count_of(targets[i], reader_);
       if (count < kImmortalCount && count >= std::int64_t{references_[targets[i]].load()}) return false;
     }
     return true;
   }
 
-  std::int64_t count_of(NodeId object) {
+  std::int64_t count_of(NodeId object, Reader& reader) const {
     const std::span<const std::byte> bytes =
-        reader_.span(blocks_.address(object), runtime_.traits.layout->PyObject.size_bytes);
+        reader.span(blocks_.address(object), runtime_.traits.layout->PyObject.size_bytes);
     return bytes.empty() ? 0 : reference_count(runtime_.traits, bytes);
   }
 
   void settle_counts() {
     graph_.excess.resize(blocks_.objects());
-    for (NodeId object = 0; object < blocks_.objects(); ++object) {
-      const std::int64_t count = count_of(object);
-      if (count >= kImmortalCount) {
-        immortal_.push_back(object);
-        continue;
+    constexpr std::size_t kPart = std::size_t{1} << 16;
+    std::vector<std::vector<NodeId>> immortal((blocks_.objects() + kPart - 1) / kPart);
+    tbb::parallel_for(std::size_t{0}, immortal.size(), [&](std::size_t part) {
+      Reader reader(process_.snapshot.space);
+      const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kPart);
+      for (auto object = static_cast<NodeId>(part * kPart); object < end; ++object) {
+        const std::int64_t count = count_of(object, reader);
+        if (count >= kImmortalCount) {
+          immortal[part].push_back(object);
+          continue;
+        }
+        const std::int64_t excess = count - std::int64_t{references_[object].load(std::memory_order_relaxed)};
+        graph_.excess[object] = static_cast<std::int32_t>(
+            std::clamp<std::int64_t>(excess, std::numeric_limits<std::int32_t>::min(), kImmortalCount));
       }
-      const std::int64_t excess = count - std::int64_t{references_[object].load(std::memory_order_relaxed)};
-      graph_.excess[object] = static_cast<std::int32_t>(
-          std::clamp<std::int64_t>(excess, std::numeric_limits<std::int32_t>::min(), kImmortalCount));
-    }
+    });
+    for (const std::vector<NodeId>& part : immortal) immortal_.insert(immortal_.end(), part.begin(), part.end());
     references_.reset();
   }
 

@@ -103,4 +103,17 @@ RetainedAnswer retained_answer(const Process& process, const Holders& holders, c
   return answer;
 }
 
+void add_retained(const Holders& holders, std::vector<ReferencesOf>& answers) {
+  const auto add = [&](Addr address, std::optional<std::uint64_t>& retained) {
+    const NodeId node = holders.graph.blocks.find(address);
+    if (node != kNoBlock) retained = holders.retained.bytes[node];
+  };
+  for (ReferencesOf& answer : answers) {
+    add(answer.address, answer.retained_bytes);
+    for (std::vector<Reference>* list : {&answer.out, &answer.in}) {
+      for (Reference& reference : *list) add(reference.address, reference.retained_bytes);
+    }
+  }
+}
+
 }  // namespace heapcore

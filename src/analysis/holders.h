@@ -6,6 +6,7 @@
 
 #include "analysis/heap_graph.h"
 #include "analysis/paths.h"
+#include "analysis/refs.h"
 #include "analysis/retained.h"
 
 namespace heapcore {
@@ -60,5 +61,8 @@ struct RetainedOptions {
 
 RetainedAnswer retained_answer(const Process& process, const Holders& holders, const RetainedOptions& options,
                                Findings& findings);
+
+// Says of every object and block in the answers of `refs` what it retains.
+void add_retained(const Holders& holders, std::vector<ReferencesOf>& answers);
 
 }  // namespace heapcore

@@ -4,6 +4,7 @@
 // included; so it costs as much for one address as for many.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct Reference {
   std::string edge;         // as edge_text() has it
   std::string type;         // "module.qualname"; empty for a block that is no object
   std::uint64_t bytes = 0;  // sys.getsizeof; of a block, what the allocator gave; 0 where nothing is known there
+  std::optional<std::uint64_t> retained_bytes;  // if add_retained() was asked
 };
 
 struct ReferencesOf {
@@ -26,6 +28,7 @@ struct ReferencesOf {
   Addr address = 0;  // of the object or block that holds what was asked for; 0 if there is none
   std::string type;
   std::uint64_t bytes = 0;
+  std::optional<std::uint64_t> retained_bytes;
   std::vector<Reference> out;   // in the order of the object's parts
   std::vector<Reference> in;    // by kind and address
   std::uint64_t out_count = 0;  // of which `out` and `in` hold the first

@@ -75,6 +75,8 @@ class Retained(harness.TargetTest):
         documents = {}
         for name, address in cls.addresses.items():
             documents[name] = harness.check_contract(harness.heapcore("retained", *arguments, hex(address), "--json"))
+        documents["refs"] = harness.check_contract(
+            harness.heapcore("refs", *arguments, hex(cls.addresses["ring"]), "--retained", "--json"))
         documents[None] = harness.check_contract(harness.heapcore("retained", *arguments, "--json", "--limit", "0"))
         return documents
 
@@ -104,6 +106,17 @@ class Retained(harness.TargetTest):
                 self.assertEqual(sum(row["retained_bytes"] for row in document["objects"]), document["total"]["bytes"])
                 self.assertEqual(sum(row["bytes"] for row in document["types"]), document["total"]["bytes"])
                 self.assertEqual(sum(row["count"] for row in document["modules"]), document["total"]["count"])
+
+    def test_refs_say_what_each_retains(self):
+        for label, documents in self.views:
+            with self.subTest(label):
+                ring = documents["ring"]["dominators"][-1]
+                entry = documents["refs"]["addresses"][0]
+                self.assertEqual((entry["address"], entry["retained_bytes"]), (ring["address"], ring["retained_bytes"]))
+                held = {row["address"]: row["retained_bytes"] for row in documents["ring"]["dominators"]}
+                holder = [r for r in entry["in"] if r["address"] in held and r["type"].endswith(".dict")]
+                self.assertEqual([held[r["address"]] for r in holder], [r["retained_bytes"] for r in holder])
+                self.assertTrue(holder)
 
     def test_paths(self):
         for label, documents in self.views:
