@@ -72,9 +72,10 @@ def limit():
 class Run:
     """One report: its answer, and the processor time and memory it took."""
 
-    def __init__(self, path, limited):
+    def __init__(self, path, limited, command=("report",)):
+        self.command = command
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            process = subprocess.Popen([harness.binary(), "report", "--json", "--no-progress", path], stdout=out, stderr=err,
+            process = subprocess.Popen([harness.binary(), command[0], path, *command[1:], "--json", "--no-progress"], stdout=out, stderr=err,
                                        stdin=subprocess.DEVNULL, preexec_fn=limit if limited else None)
             deadline = time.monotonic() + TIMEOUT_SECONDS
             self.hung = False
@@ -110,18 +111,22 @@ class Run:
             answer = json.loads(self.out)
         except ValueError as error:
             return "no JSON: %s" % error
+        if (self.status == 1) != bool(answer["warnings"]):
+            return "status %d with %d warnings" % (self.status, len(answer["warnings"]))
+        if self.command != ("report",):
+            return None
         total = sum(row["bytes"] for row in answer["ledger"]["ledger"])
         if not total == answer["ledger"]["total"]["mapped_bytes"] == answer["target"]["mapped_bytes"]:
             return "ledger of %d, total %d, mapped %d" % (
                 total, answer["ledger"]["total"]["mapped_bytes"], answer["target"]["mapped_bytes"])
         if any(row["bytes"] < row["not_dumped_bytes"] or row["bytes"] < 0 for row in answer["ledger"]["ledger"]):
             return "a ledger row with more missing than there is"
-        if (self.status == 1) != bool(answer["warnings"]):
-            return "status %d with %d warnings" % (self.status, len(answer["warnings"]))
         return None
 
 
 class DamagedHeap(unittest.TestCase):
+    commands = (("report",),)
+
     @classmethod
     def setUpClass(cls):
         if shutil.which("zstd") is None:
@@ -132,7 +137,7 @@ class DamagedHeap(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         path = cls.write("undamaged", [])
         cls.limited = Run(path, True).status in (0, 1)  # not so with some sanitizers
-        runs = [Run(path, cls.limited) for _ in range(3)]
+        runs = [Run(path, cls.limited, command) for _ in range(3) for command in cls.commands]
         assert runs[0].complaint(60, 4 << 20) is None, runs[0].complaint(60, 4 << 20)
         cls.seconds = 20 * max(run.seconds for run in runs) + 0.5
         cls.kib = 4 * max(run.kib for run in runs)
@@ -155,12 +160,12 @@ class DamagedHeap(unittest.TestCase):
         def one(seed):
             name = "%s-%d" % (self.id().rsplit(".", 1)[-1], seed)
             path = self.write(name, make_changes(random.Random(name)))
-            run = Run(path, self.limited)
+            run = Run(path, self.limited, self.commands[seed % len(self.commands)])
             complaint = run.complaint(self.seconds, self.kib)
             if complaint and os.environ.get("HEAPCORE_KEEP"):
                 shutil.copy(path, os.environ["HEAPCORE_KEEP"])
             os.unlink(path)
-            return "%s: %s" % (name, complaint) if complaint else None
+            return "%s, %s: %s" % (name, run.command, complaint) if complaint else None
 
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             complaints = [line for line in pool.map(one, range(MUTANTS_OF_EACH_KIND)) if line]
