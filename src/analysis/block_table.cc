@@ -47,6 +47,17 @@ std::vector<Run> sorted_runs(const std::vector<BlockColumns>& found) {
 
 }  // namespace
 
+void BlockColumns::make_raw(const std::vector<std::pair<Addr, Addr>>& phantoms) {
+  if (phantoms.empty()) return;
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    if (types[i] == kNoType) continue;
+    const auto phantom = std::lower_bound(phantoms.begin(), phantoms.end(), std::pair(addresses[i], Addr{0}));
+    if (phantom == phantoms.end() || phantom->first != addresses[i]) continue;
+    addresses[i] = phantom->second;
+    types[i] = kNoType;
+  }
+}
+
 BlockTable::BlockTable(std::vector<BlockColumns> found) {
   std::size_t total = 0;
   std::size_t objects = 0;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "analysis/address_index.h"
@@ -30,6 +31,9 @@ struct BlockColumns {
     add(address, tracked ? type | kTrackedBit : type, block_bytes);
   }
   void add_raw(Addr address, std::uint64_t block_bytes) { add(address, kNoType, block_bytes); }
+
+  // What seemed to be objects are none: (object, its block's first byte), sorted.
+  void make_raw(const std::vector<std::pair<Addr, Addr>>& phantoms);
 
  private:
   void add(Addr address, TypeId type, std::uint64_t block_bytes) {

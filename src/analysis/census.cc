@@ -125,6 +125,13 @@ class CensusTaker {
                        "recognised; the counts are too low",
                        listed_in_swept_memory_, met)});
     }
+    if (!census.rings_whole && !in_motion && met > listed_in_swept_memory_) {
+      findings_.add(
+          {"gc-objects-unlisted", Room::kAnalysis, 0,
+           fmt::format("the sweep recognised {} tracked objects, of which the collector's lists name {}; the others "
+                       "may be remains of freed ones, and the counts too high",
+                       met, listed_in_swept_memory_)});
+    }
     if (census.objects_elsewhere != 0) {
       findings_.note(
           "gc-objects-elsewhere", Room::kAnalysis, 0,

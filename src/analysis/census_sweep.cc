@@ -60,7 +60,40 @@ void Sweep::run(Progress& progress) {
   for (const Tally& tally : tallies_)
     damaged_pools_.insert(damaged_pools_.end(), tally.damaged_pools.begin(), tally.damaged_pools.end());
   std::sort(damaged_pools_.begin(), damaged_pools_.end());
+  take_back_phantoms();
   progress.end();
+}
+
+// In a pool's block in which an object keeps numbers, what looks like an object was one before the block was freed and
+// given out again; obmalloc overwrites the first word only, and the new owner perhaps not much more.
+void Sweep::take_back_phantoms() {
+  std::vector<Addr> buffers;
+  for (const Tally& tally : tallies_) buffers.insert(buffers.end(), tally.buffers.begin(), tally.buffers.end());
+  std::sort(buffers.begin(), buffers.end());
+  buffers.erase(std::unique(buffers.begin(), buffers.end()), buffers.end());
+  Tally& tally = tallies_.local();
+  tally.objects.collect_buffers(nullptr);
+  std::vector<std::pair<Addr, Addr>> phantoms;  // the object and its block
+  Findings known;                               // of the pools, from the sweep
+  for (const Addr buffer : buffers) {
+    const auto arena = std::upper_bound(arenas_.begin(), arenas_.end(), buffer,
+                                        [](Addr a, const PyArena& entry) { return a < entry.address; });
+    const Addr at = align_down(buffer, runtime_.traits.pool_bytes);
+    if (arena == arenas_.begin() || at < (arena - 1)->first_pool || at >= (arena - 1)->carved_end) continue;
+    const std::span<const std::byte> bytes = tally.objects.reader().span(at, runtime_.traits.pool_bytes);
+    PoolHeader pool;
+    if (bytes.empty() || !read_pool(bytes, at, *(arena - 1), runtime_.traits, pool, known)) continue;
+    if (pool.block_bytes == 0 || buffer - at < pool.first_block || buffer - at >= pool.nextoffset) continue;
+    const std::uint64_t offset = buffer - at - (buffer - at - pool.first_block) % pool.block_bytes;
+    const std::span<const std::byte> block = bytes.subspan(offset, pool.block_bytes);
+    ObjectView object;
+    tally.objects.start_pool();
+    if (!tally.objects.recognise(at + offset, block, object)) continue;
+    tally.uncount(object, tally.checked_size(object, block.subspan(object.offset)), pool.block_bytes, tally.pools);
+    if (object.tracked) tally.rings.remove(object.address - runtime_.traits.gc_head_bytes(), object.gc_next);
+    phantoms.emplace_back(object.address, at + offset);
+  }
+  for (Tally& each : tallies_) each.blocks.make_raw(phantoms);
 }
 
 void Sweep::add_number_blocks(const NumberBlockList& list) {

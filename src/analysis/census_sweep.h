@@ -43,6 +43,7 @@ class Sweep {
   bool is_number_block(const Chunk& chunk) const;
   void sweep_arena(const PyArena& arena, Tally& tally);
   void sweep_pool(std::span<const std::byte> bytes, const PoolHeader& pool, FreeBlocks& free, Tally& tally);
+  void take_back_phantoms();
   void read_mimalloc();
   void sweep_mi_page(const MiPage& page, Tally& tally);
   static std::span<const std::byte> read_part(Reader& reader, Addr address, std::uint64_t block_bytes,

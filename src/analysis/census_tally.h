@@ -20,7 +20,10 @@ struct Tally {
   Tally(const Process& process, TypeTable& types, bool list_blocks)
       : objects(process.snapshot, process.runtime()->traits, types),
         mapped_bytes(process.snapshot.mapped_bytes()),
-        lists_blocks(list_blocks) {}
+        lists_blocks(list_blocks) {
+    objects.collect_buffers(&buffers);
+  }
+  Tally(Tally&&) = delete;  // `objects` knows where it is
 
   void count(const ObjectView& object, std::uint64_t bytes) {
     if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
@@ -29,6 +32,20 @@ struct Tally {
       totals->all.add(bytes);
       if (object.tracked) totals->tracked.add(bytes);
     }
+  }
+
+  // Takes back what note_block() has counted. The counts may wrap; they come right when the tallies are summed.
+  void uncount(const ObjectView& object, std::uint64_t bytes, std::uint64_t block_bytes, BlockContents& contents) {
+    if (object.type.id >= by_type.size()) by_type.resize(object.type.id + 1);
+    TypeTotals& of_size = by_size[static_cast<std::size_t>(std::bit_width(bytes))];
+    for (TypeTotals* totals : {&by_type[object.type.id], &of_size}) {
+      --totals->all.count;
+      totals->all.bytes -= bytes;
+    }
+    if (object.tracked) uncount_tracked(object, bytes);
+    --contents.objects.count;
+    contents.objects.bytes -= block_bytes;
+    contents.other.add(block_bytes);
   }
 
   // Takes an object out of the tracked ones. The counts may wrap; they come right when the tallies are summed.
@@ -74,6 +91,7 @@ struct Tally {
   BlockContents chunks;
   BlockContents mmapped;
   std::vector<Addr> damaged_pools;  // left out of the sweep
+  std::vector<Addr> buffers;        // as ObjectReader::collect_buffers() says
   bool lists_blocks;                // in `blocks`
   BlockColumns blocks;
   Findings findings;

@@ -31,6 +31,11 @@ class GcRingCheck {
     targets_ += mix(next);
     ++count_;
   }
+  void remove(Addr node, Addr next) {
+    nodes_ -= mix(node);
+    targets_ -= mix(next);
+    --count_;
+  }
   void merge(const GcRingCheck& other) {
     nodes_ += other.nodes_;
     targets_ += other.targets_;

@@ -58,6 +58,10 @@ class ObjectReader {
   // What sys.getsizeof would say. `bytes` begin at the object and reach at least over its fixed part.
   std::uint64_t size_of(const ObjectView& object, std::span<const std::byte> bytes);
 
+  // From now on size_of() puts into `buffers` the raw blocks in which objects that it measures keep numbers: what they
+  // do not fill may still bear the type of an object that was freed there.
+  void collect_buffers(std::vector<Addr>* buffers) { buffers_ = buffers; }
+
   // Whether any block bore the header of the allocator's debug hooks.
   bool saw_debug_hooks() const { return saw_debug_hooks_; }
   // Whether the items of some array.array could not be measured: their size lies in constants of its module.
@@ -93,6 +97,9 @@ class ObjectReader {
   std::optional<bool> leads_to(Addr neighbour, const Field& link, Addr node);
   bool read_gc_refs(std::uint64_t word, Addr next, Addr prev, ObjectView& object) const;
   bool read_gc_head(std::span<const std::byte> head, ObjectView& object) const;
+  void note_buffer(Addr buffer) {
+    if (buffers_ != nullptr && buffer != 0) buffers_->push_back(buffer);
+  }
   std::uint64_t size_by_rule(const ObjectView& object, std::span<const std::byte> bytes);
   std::uint64_t str_size(const ObjectView& object, std::span<const std::byte> bytes) const;
   std::uint64_t dict_size(const ObjectView& object, std::span<const std::byte> bytes);
@@ -117,6 +124,7 @@ class ObjectReader {
   std::uint64_t slack_bytes_ = kBlockSlackBytes;
   bool saw_debug_hooks_ = false;
   bool lacked_array_items_ = false;
+  std::vector<Addr>* buffers_ = nullptr;
 };
 
 // The rest is the sweep's inner loop, and inline for its sake.

@@ -12,7 +12,6 @@ constexpr std::uint32_t kNumpyOwnsData = 0x0004;
 constexpr Field kNdData{16, 8};
 constexpr Field kNdCount{24, 4};
 constexpr Field kNdDimensions{32, 8};
-constexpr Field kNdStrides{40, 8};
 constexpr Field kNdBase{48, 8};
 constexpr Field kNdDescr{56, 8};
 constexpr Field kNdFlags{64, 4};

@@ -17,7 +17,7 @@ bool any_word(Reader& reader, AddrRange range, Visit&& visit) {
   while (at + 8 <= range.end) {
     const std::span<const std::byte> bytes = reader.span_to_end(at);
     if (bytes.size() < 8) {
-      at = align_up(std::max(at + 8, reader.space().next_present(at)), 8);
+      at = align_up(std::min(std::max(at + 8, reader.space().next_present(at)), range.end), 8);
       continue;
     }
     const std::uint64_t n = align_down(std::min<std::uint64_t>(bytes.size(), range.end - at), 8);

@@ -260,6 +260,7 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       const std::uint64_t alloc = word_of(bytes, layout_.PyByteArrayObject.ob_alloc);
       // From 3.15 on the buffer is a bytes object.
       const bool in_bytes = alloc != 0 && layout_.PyByteArrayObject.ob_bytes_object.present();
+      if (alloc != 0 && !in_bytes) note_buffer(word_of(bytes, layout_.PyByteArrayObject.ob_bytes));
       size += alloc + (in_bytes ? layout_.PyBytesObject.ob_sval.offset + 1 : 0);
       break;
     }
@@ -278,6 +279,7 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       const Addr descr = word_of(bytes, layout_.arrayobject.ob_descr);
       if (!reader_.try_load(descr + layout_.arraydescr.itemsize.offset, itemsize)) lacked_array_items_ = true;
       size += word_of(bytes, layout_.arrayobject.allocated) * itemsize;
+      if (word_of(bytes, layout_.arrayobject.allocated) != 0) note_buffer(word_of(bytes, layout_.arrayobject.ob_item));
       break;
     }
     case SizeRule::kStruct:
@@ -294,11 +296,15 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
       break;
     case SizeRule::kProduct:
       size += tuple_length(word_of(bytes, layout_.productobject.pools)) * kWordBytes;
+      note_buffer(word_of(bytes, layout_.productobject.indices));
       break;
     case SizeRule::kCombinations:
       size += word_of(bytes, layout_.combinationsobject.r) * kWordBytes;
+      note_buffer(word_of(bytes, layout_.combinationsobject.indices));
       break;
     case SizeRule::kPermutations:
+      note_buffer(word_of(bytes, layout_.permutationsobject.indices));
+      note_buffer(word_of(bytes, layout_.permutationsobject.cycles));
       size += (tuple_length(word_of(bytes, layout_.permutationsobject.pool)) +
                word_of(bytes, layout_.permutationsobject.r)) *
               kWordBytes;

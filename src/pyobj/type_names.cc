@@ -492,7 +492,7 @@ class NameSearch {
     for (Addr at = align_up(mapping->start + ob_type, 8); at + 8 <= end; at += 8) {
       Addr word = 0;
       if (!reader_.try_load(at, word)) {
-        at = align_up(reader_.space().next_present(at), 8) - 8;
+        at = align_up(std::min(reader_.space().next_present(at), end), 8) - 8;
       } else if (word == runtime_.type_type && is_static_type(at - ob_type)) {
         types.push_back(at - ob_type);
       }
