@@ -7,7 +7,8 @@
 #include <tuple>
 
 #include "analysis/components.h"
-#include "analysis/garbage.h"
+#include "pyobj/static_types.h"
+#include "pyobj/strings.h"
 
 namespace heapcore {
 namespace {
@@ -31,6 +32,7 @@ class CycleFinder {
  public:
   CycleFinder(const Process& process, const Holders& holders, const CyclesOptions& options, Findings& findings)
       : process_(process),
+        reader_(process.snapshot.space),
         graph_(holders.graph),
         retained_(holders.retained),
         options_(options),
@@ -90,14 +92,21 @@ class CycleFinder {
   }
 
   void describe_garbage() {
-    std::map<std::pair<std::string, std::string>, CountBytes> types;
+    std::map<std::pair<std::string, std::string>, std::pair<CountBytes, TypeId>> types;
     for (const NodeId node : garbage_.objects) {
       const TypeInfo& info = graph_.census.types->info(graph_.blocks.type(node));
       const std::uint64_t size = sizes_.of(node);
-      types[{info.module, info.name}].add(size);
+      auto& [total, id] = types[{info.module, info.name}];
+      total.add(size);
+      id = graph_.blocks.type(node);
       answer_.garbage.add(size);
     }
-    for (const auto& [name, total] : types) answer_.garbage_types.push_back({name.first, name.second, total});
+    for (const auto& [name, found] : types) {
+      const Addr type = graph_.census.types->info(found.second).address;
+      answer_.garbage_types.push_back({name.first, name.second, found.first, has_finalizer(type)});
+    }
+    answer_.generations = garbage_.generations;
+    find_gc_garbage();
     std::stable_sort(answer_.garbage_types.begin(), answer_.garbage_types.end(),
                      [](const GarbageType& a, const GarbageType& b) { return a.total.count > b.total.count; });
     std::vector<bool> seen = led_to_;
@@ -105,6 +114,49 @@ class CycleFinder {
     answer_.frozen = garbage_.frozen;
     for (const Interpreter& interpreter : process_.runtime()->interpreters)
       answer_.gc_enabled = answer_.gc_enabled && interpreter.gc_enabled;
+  }
+
+  std::uint64_t word(Addr base, const Field& field) {
+    std::uint64_t value = 0;
+    if (base != 0 && field.present()) reader_.try_load(base + field.offset, value);
+    return value;
+  }
+
+  // Does any class in its __mro__ define __del__?
+  bool has_finalizer(Addr type) {
+    constexpr std::uint64_t kMaxBases = 1000;
+    const PyRuntime& runtime = *process_.runtime();
+    const PyLayout& layout = *runtime.traits.layout;
+    const Addr mro = word(type, layout.PyTypeObject.tp_mro);
+    const std::uint64_t bases = std::min(word(mro, layout.PyVarObject.ob_size), kMaxBases);
+    for (std::uint64_t i = 0; i < bases; ++i) {
+      Addr base = 0;
+      if (!reader_.try_load(mro + layout.PyTupleObject.ob_item.offset + i * sizeof base, base)) return false;
+      const Addr dict = type_dict(reader_, runtime, base);
+      if (dict != 0 && dict_get(reader_, runtime.traits, dict, "__del__")) return true;
+    }
+    return false;
+  }
+
+  // Of the main interpreter: where its state has it, else as the module gc does.
+  void find_gc_garbage() {
+    const PyRuntime& runtime = *process_.runtime();
+    const PyLayout& layout = *runtime.traits.layout;
+    if (runtime.interpreters.empty()) return;
+    const Addr interpreter = runtime.interpreters.back().address;
+    Addr list = word(interpreter, layout.PyInterpreterState.gc_garbage);
+    if (list == 0) {
+      const auto get = [&](Addr dict, std::string_view key) {
+        return dict == 0 ? Addr{0} : dict_get(reader_, runtime.traits, dict, key).value_or(0);
+      };
+      const Addr modules = get(word(interpreter, layout.PyInterpreterState.sysdict), "modules");
+      list = get(word(get(modules, "gc"), layout.PyModuleObject.md_dict), "garbage");
+    }
+    ObjectView object;
+    ObjectReader objects(process_.snapshot, runtime.traits, *graph_.census.types);
+    if (list == 0 || !objects.at(list, object)) return;
+    answer_.gc_garbage = list;
+    answer_.gc_garbage_count = word(list, layout.PyVarObject.ob_size);
   }
 
   // A cycle is told from the object in it that says most: of a class of the program's own, and of those of the first by
@@ -206,6 +258,7 @@ class CycleFinder {
   using Key = std::tuple<bool, bool, std::vector<std::uint32_t>>;
 
   const Process& process_;
+  Reader reader_;
   const HeapGraph& graph_;
   const Retained& retained_;
   const CyclesOptions& options_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "analysis/garbage.h"
 #include "analysis/holders.h"
 
 namespace heapcore {
@@ -28,7 +29,8 @@ struct CycleGroup {
 struct GarbageType {
   std::string module;
   std::string name;
-  CountBytes total;  // sys.getsizeof
+  CountBytes total;            // sys.getsizeof
+  bool has_finalizer = false;  // a __del__, which the collector calls before it frees
 };
 
 struct CyclesAnswer {
@@ -39,7 +41,10 @@ struct CyclesAnswer {
   std::vector<GarbageType> garbage_types;    // the most frequent first
   std::uint64_t garbage_types_count = 0;
   std::uint64_t frozen = 0;  // objects that gc.freeze() put aside
-  bool gc_enabled = true;    // in all interpreters
+  std::vector<Generation> generations;
+  Addr gc_garbage = 0;  // gc.garbage, what the collector found and could not or was told not to free; 0: not known
+  std::uint64_t gc_garbage_count = 0;
+  bool gc_enabled = true;  // in all interpreters
 };
 
 struct CyclesOptions {

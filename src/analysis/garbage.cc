@@ -37,6 +37,12 @@ class Collector {
     for (NodeId object = 0; object < blocks_.objects(); ++object) {
       if (looked_at_[object] && !live_[object]) garbage_.objects.push_back(object);
     }
+    count_generations();
+    if (runtime_.traits.gc_head == GcHead::kNone && !garbage_.objects.empty()) {
+      findings_.add({"garbage-uncertain", Room::kAnalysis, 0,
+                     "in a free-threaded build not every reference is counted: some of what is called garbage may be "
+                     "held by what C code keeps"});
+    }
     return std::move(garbage_);
   }
 
@@ -53,6 +59,24 @@ class Collector {
                      if (object == kNoBlock || !looked_at_[object]) return;
                      looked_at_[object] = false;
                      ++garbage_.frozen;
+                   });
+    }
+  }
+
+  // While a collection runs, it has taken the lists apart.
+  void count_generations() {
+    if (std::ranges::any_of(runtime_.interpreters, &Interpreter::gc_collecting)) return;
+    Reader memory(process_.snapshot.space);
+    for (const GcListHead& head : gc_list_heads(runtime_)) {
+      if (head.permanent) continue;
+      const auto place = static_cast<std::size_t>(head.generation);
+      if (garbage_.generations.size() <= place) garbage_.generations.resize(place + 1);
+      Generation& generation = garbage_.generations[place];
+      walk_gc_list(memory, runtime_.traits, head.address, blocks_.objects() + std::uint64_t{1}, findings_,
+                   [&](Addr node) {
+                     const NodeId object = blocks_.find_object(node + runtime_.traits.gc_head_bytes());
+                     ++generation.tracked;
+                     if (object != kNoBlock && looked_at_[object] && !live_[object]) ++generation.garbage;
                    });
     }
   }

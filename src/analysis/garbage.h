@@ -12,9 +12,15 @@
 
 namespace heapcore {
 
+struct Generation {
+  std::uint64_t tracked = 0;  // objects on its list
+  std::uint64_t garbage = 0;  // of which garbage
+};
+
 struct Garbage {
-  std::vector<NodeId> objects;  // ascending
-  std::uint64_t frozen = 0;     // tracked objects that were put aside
+  std::vector<NodeId> objects;          // ascending
+  std::vector<Generation> generations;  // empty where there are none, or a collection is in the middle
+  std::uint64_t frozen = 0;             // tracked objects that were put aside
 };
 
 // REQUIRES: process.runtime() != nullptr.

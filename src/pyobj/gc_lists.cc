@@ -9,7 +9,7 @@ std::vector<GcListHead> gc_list_heads(const PyRuntime& runtime) {
   if (runtime.traits.gc_head == GcHead::kNone) return heads;
   const auto add_generations = [&](Addr generations) {
     for (int i = 0; i < kGenerations; ++i) {
-      heads.push_back({generations + std::uint64_t(i) * layout.gc_generation.size_bytes, false});
+      heads.push_back({generations + std::uint64_t(i) * layout.gc_generation.size_bytes, false, i});
     }
   };
   if (runtime.traits.gc_home != GcHome::kInterpreter) {

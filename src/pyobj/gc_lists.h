@@ -19,6 +19,7 @@ namespace heapcore {
 struct GcListHead {
   Addr address = 0;        // of the ring's PyGC_Head, in the interpreter's state
   bool permanent = false;  // what gc.freeze() put aside: tracked, but not in gc.get_objects()
+  int generation = 0;      // of the others: 0 is the youngest
 };
 
 std::vector<GcListHead> gc_list_heads(const PyRuntime& runtime);

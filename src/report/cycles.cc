@@ -33,11 +33,24 @@ std::string garbage_text(const CyclesAnswer& answer) {
   if (!answer.gc_enabled) text += "  the collector is switched off\n";
   if (answer.frozen != 0)
     text += fmt::format("  {} put aside by gc.freeze(), at which it does not look\n", counted(answer.frozen, "object"));
+  if (answer.gc_garbage_count != 0) {
+    text += fmt::format("  gc.garbage at {} holds {} more, found before and not freed\n",
+                        address_text(answer.gc_garbage), counted(answer.gc_garbage_count, "object"));
+  }
+  if (!answer.generations.empty()) {
+    std::string each;
+    for (const Generation& generation : answer.generations) {
+      each += fmt::format("{}{} of {}", each.empty() ? "" : ", ", count_text(generation.garbage),
+                          count_text(generation.tracked));
+    }
+    text += fmt::format("  by generation, the youngest first: {}\n", each);
+  }
   if (answer.garbage_types.empty()) return text;
   TextTable table({{"count", Align::kRight}, {"bytes", Align::kRight}, {"type", Align::kLeft}});
   for (const GarbageType& type : answer.garbage_types) {
     table.add({count_text(type.total.count), bytes_text(type.total.bytes),
-               printable(type.module.empty() ? type.name : type.module + "." + type.name)});
+               printable(type.module.empty() ? type.name : type.module + "." + type.name) +
+                   (type.has_finalizer ? " (has a __del__)" : "")});
   }
   text += table.text("  ");
   if (answer.garbage_types.size() < answer.garbage_types_count) {
@@ -66,9 +79,15 @@ Json cycles_json(const CyclesAnswer& answer) {
   }
   Json types = Json::array();
   for (const GarbageType& type : answer.garbage_types) {
-    types.push_back(
-        {{"module", type.module}, {"name", type.name}, {"count", type.total.count}, {"bytes", type.total.bytes}});
+    types.push_back({{"module", type.module},
+                     {"name", type.name},
+                     {"count", type.total.count},
+                     {"bytes", type.total.bytes},
+                     {"has_finalizer", type.has_finalizer}});
   }
+  Json generations = Json::array();
+  for (const Generation& generation : answer.generations)
+    generations.push_back({{"tracked", generation.tracked}, {"garbage", generation.garbage}});
   return {{"cycles", std::move(groups)},
           {"cycles_count", answer.groups_count},
           {"garbage",
@@ -77,6 +96,10 @@ Json cycles_json(const CyclesAnswer& answer) {
             {"retained_bytes", answer.garbage_retained_bytes},
             {"types", std::move(types)},
             {"types_count", answer.garbage_types_count}}},
+          {"generations", std::move(generations)},
+          {"gc_garbage", answer.gc_garbage == 0
+                             ? Json(nullptr)
+                             : Json{{"address", address_text(answer.gc_garbage)}, {"count", answer.gc_garbage_count}}},
           {"frozen", answer.frozen},
           {"gc_enabled", answer.gc_enabled}};
 }

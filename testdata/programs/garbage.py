@@ -243,6 +243,10 @@ def main():
     os.write(1, b"r")
     while not signals:
         signal.pause()
+    generations = None
+    if sys.version_info >= (3, 8) and "free-threading" not in sys.version:
+        generations = [len(gc.get_objects(generation=i)) for i in range(3)]
+    gc_garbage = {"address": hex(id(gc.garbage)).rstrip("L"), "count": len(gc.garbage)}
     before = len(gc.garbage)  # in 2.7, where what has a __del__ is not collected
     gc.set_debug(gc.DEBUG_SAVEALL)
     unreachable = gc.collect()
@@ -251,9 +255,11 @@ def main():
     for item in gc.garbage[before:]:
         key = truth.name_of(type(item))
         counts[key] = counts.get(key, 0) + 1
-    rows = [{"module": m, "name": n, "count": c} for (m, n), c in sorted(counts.items())]
+    finalised = {truth.name_of(type(item)) for item in gc.garbage[before:] if hasattr(type(item), "__del__")}
+    rows = [{"module": m, "name": n, "count": c, "has_finalizer": (m, n) in finalised}
+            for (m, n), c in sorted(counts.items())]
     with open(os.path.join(directory, "garbage.part"), "w") as file:
-        json.dump({"unreachable": unreachable, "types": rows}, file)
+        json.dump({"unreachable": unreachable, "types": rows, "generations": generations, "gc_garbage": gc_garbage}, file)
     os.rename(os.path.join(directory, "garbage.part"), os.path.join(directory, "garbage.json"))
     signal.pause()
 

@@ -392,7 +392,8 @@ COMMANDS = {
                     "count": int, "objects": int, "bytes": int, "retained_bytes": int, "example": ADDRESS}],
         "cycles_count": int, "frozen": int, "gc_enabled": bool,
         "garbage": {"count": int, "bytes": int, "retained_bytes": int, "types_count": int,
-                    "types": [{"module": str, "name": str, "count": int, "bytes": int}]}},
+                    "types": [{"module": str, "name": str, "count": int, "bytes": int, "has_finalizer": bool}]},
+        "generations": [{"tracked": int, "garbage": int}], "gc_garbage": ({"address": ADDRESS, "count": int}, None)},
     "show": {
         "addresses": [{
             "address": ADDRESS,
