@@ -4,11 +4,27 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 
 #include "glibc_heap/census.h"
 
 namespace heapcore {
 namespace {
+
+// What the kernel calls its own (fs/proc/task_mmu.c, arch/x86). A library whose path is not known is in brackets too.
+constexpr std::string_view kKernelMappings[] = {"[vdso]",    "[vvar]",    "[vvar_vclock]", "[vsyscall]",
+                                                "[uprobes]", "[sigpage]", "[vectors]"};
+
+bool is_kernels(const Mapping& mapping) {
+  return std::find(std::begin(kKernelMappings), std::end(kKernelMappings), mapping.path) != std::end(kKernelMappings);
+}
+
+// "[libcrypto.so.3]", and not what the kernel says of memory without a file.
+bool is_library(const Mapping& mapping) {
+  const std::string& path = mapping.path;
+  return path.starts_with('[') && path != "[heap]" && !path.starts_with("[stack") && !path.starts_with("[anon") &&
+         !is_kernels(mapping);
+}
 
 // A range that an allocator answers for, as a whole, in the rows that the maker adds for it.
 struct Claim {
@@ -104,7 +120,7 @@ class LedgerMaker {
   void label(const Mapping& mapping, Addr start, Addr end) {
     const std::uint64_t not_dumped = not_dumped_in(start, end);
     const Module* module = process_.snapshot.module_at(mapping.start);
-    if (mapping.is_file() || module != nullptr) {
+    if (mapping.is_file() || is_library(mapping) || module != nullptr) {
       // Between a module's own mappings lies its .bss, which has no path.
       const std::string& path = mapping.path.empty() ? module->path : mapping.path;
       add(mapping.shared ? "shared file" : "file", path, end - start, not_dumped);
@@ -123,7 +139,7 @@ class LedgerMaker {
       add("stack", "main thread", end - start, not_dumped);
       return;
     }
-    if (mapping.path.starts_with('[') && mapping.path != "[heap]" && !mapping.path.starts_with("[anon")) {
+    if (is_kernels(mapping)) {
       add("kernel", mapping.path, end - start, not_dumped);
       return;
     }

@@ -81,6 +81,8 @@ TEST(Ledger, LabelsMappings) {
   fake.add(mapping(0xa000000, 0xb000, "[heap]"));
   fake.add(mapping(0xb000000, 0xc000, "[anon:named]"));
   fake.add(mapping(0xc000000, 0xd000, "/lost/file"), ByteState::kNotDumped);
+  fake.add(mapping(0xd000000, 0xe000, "[libcrypto.so.3]"));  // a library that only its own name is known of
+  fake.add(mapping(0xe000000, 0xf000, "[vvar_vclock]"));
   Thread main_thread;
   main_thread.tid = 10;
   main_thread.sp = 0x5000100;
@@ -97,6 +99,8 @@ TEST(Ledger, LabelsMappings) {
   EXPECT_EQ(row(ledger, "stack", "main thread"), 0x6000U);
   EXPECT_EQ(row(ledger, "stack", "other threads"), 0x7000U);
   EXPECT_EQ(row(ledger, "kernel", "[vvar]"), 0x8000U);
+  EXPECT_EQ(row(ledger, "kernel", "[vvar_vclock]"), 0xf000U);
+  EXPECT_EQ(row(ledger, "file", "[libcrypto.so.3]"), 0xe000U);
   EXPECT_EQ(row(ledger, "anonymous", "not writable"), 0xa000U);
   EXPECT_EQ(row(ledger, "anonymous", ""), 0x9000U + 0xb000 + 0xc000);
   EXPECT_EQ(row(ledger, "file", "/lost/file"), 0xd000U);
