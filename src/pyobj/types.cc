@@ -16,6 +16,9 @@ constexpr int kMaxBaseDepth = 64;
 // No type's fixed part is larger; a larger one is not a type, or a damaged one.
 constexpr std::uint64_t kMaxBasicSize = 1 << 20;
 constexpr std::size_t kMaxNameBytes = 4096;
+// Of a type that says of none, or of none that can be read: no module is named so.
+constexpr const char* kUnknownModule = "?";
+constexpr std::size_t kCutNameBytes = 64;  // what is shown of a longer one
 
 std::optional<SizeRule> size_rule_by_kind(Kind kind) {
   switch (kind) {
@@ -165,10 +168,28 @@ std::optional<std::string> TypeTable::heap_module(Reader& reader, Addr type) {
   return module ? decode_str(reader, runtime_.traits, *module, kMaxNameBytes) : std::nullopt;
 }
 
+// The beginning of a name that is too long to be read whole.
+std::optional<std::string> TypeTable::cut_name(Reader& reader, Addr type) {
+  Addr name = 0;
+  if (!reader.try_load(type + layout_.PyTypeObject.tp_name.offset, name)) return std::nullopt;
+  const std::span<const std::byte> bytes = reader.span(name, kMaxNameBytes + 1);
+  if (bytes.empty() || std::find(bytes.begin(), bytes.end(), std::byte{0}) != bytes.end()) return std::nullopt;
+  std::size_t length = kCutNameBytes;
+  // Not within a character of UTF-8.
+  while (length > 0 && (bytes[length] & std::byte{0xc0}) == std::byte{0x80}) --length;
+  return fmt::format("{}... <type at {:#x}>", std::string_view(reinterpret_cast<const char*>(bytes.data()), length),
+                     type);
+}
+
 void TypeTable::read_name(Reader& reader, TypeInfo& info) {
   const std::optional<std::string> text = tp_name(reader, info.address);
   if (text) {
     split_tp_name(*text, runtime_.traits.builtins_module, info);
+    // A class's own __module__ says where it is from; without a dot, tp_name does not.
+    if (info.is_heap_type && text->find('.') == std::string::npos) info.module = kUnknownModule;
+  } else if (auto cut = cut_name(reader, info.address)) {
+    info.name = std::move(*cut);
+    info.module = kUnknownModule;
   } else {
     info.name = fmt::format("<type at {:#x}>", info.address);
     info.named = false;

@@ -25,8 +25,8 @@ inline constexpr TypeId kNoType = ~TypeId{0};
 
 struct TypeInfo {
   Addr address = 0;
-  std::string module;  // "builtins", "__main__"; empty where the snapshot does not say
-  std::string name;    // __qualname__; "<type at 0x...>" where the snapshot does not say
+  std::string module;  // "builtins", "__main__"; "?" of a class that has none, or none that can be read
+  std::string name;    // __qualname__; "<type at 0x...>", without a module, where the snapshot does not say
   bool named = true;   // the snapshot says
   bool is_heap_type = false;
   std::uint64_t flags = 0;  // tp_flags
@@ -76,6 +76,7 @@ class TypeTable {
   TypeInfo read(Reader& reader, Addr address);
   void read_name(Reader& reader, TypeInfo& info);
   std::optional<std::string> tp_name(Reader& reader, Addr address);
+  std::optional<std::string> cut_name(Reader& reader, Addr type);
   std::optional<std::string> heap_qualname(Reader& reader, Addr type);
   std::optional<std::string> heap_module(Reader& reader, Addr type);
   bool has_base(Reader& reader, Addr type, std::string_view name);

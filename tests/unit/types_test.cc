@@ -1,6 +1,7 @@
 // Which addresses are types, what they are called and how their instances are laid out, on synthesised memory.
 #include "pyobj/types.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -147,11 +148,11 @@ TEST(Types, HeapTypesAreCalledByTheirOwnWords) {
   Table table(python);
   EXPECT_EQ(table.name(python.node_type), "__main__.Node");
   EXPECT_EQ(table.name(nested), "pkg.mod.Outer.f.<locals>.Inner");
-  EXPECT_EQ(table.info(no_module).name, "Bare");
+  EXPECT_EQ(table.name(no_module), "?.Bare");
   EXPECT_EQ(table.name(no_qualname), "pkg.fallback");
   EXPECT_EQ(table.name(extension), "_struct.Struct");
-  EXPECT_EQ(table.info(with_property).name, "P");
-  EXPECT_EQ(table.info(no_dict).name, "D");
+  EXPECT_EQ(table.name(with_property), "?.P");
+  EXPECT_EQ(table.name(no_dict), "?.D");
   EXPECT_EQ(table.name(wide), "m.\xce\xb1\xe2\x82\xac");
 }
 
@@ -190,9 +191,28 @@ TEST(Types, ALongNameIsNotReadWithoutEnd) {
   FakePython python;
   const Addr endless = python.static_type({std::string(5000, 'x'), 16});
   const Addr long_qualname = python.heap_type({"short", 16}, std::string(5000, 'y'), "m");
+  std::string two_bytes_each = "z";
+  for (int i = 0; i < 5000; ++i) two_bytes_each += "\xce\xb1";
+  const Addr long_class = python.heap_type({two_bytes_each, 16}, two_bytes_each, "m");
   Table table(python);
-  EXPECT_TRUE(table.info(endless).name.starts_with('<'));
+  EXPECT_EQ(table.info(endless).name, fmt::format("{}... <type at {:#x}>", std::string(64, 'x'), endless));
+  EXPECT_EQ(table.info(endless).module, "?");
   EXPECT_EQ(table.info(long_qualname).name, "short");
+  const std::string begin = two_bytes_each.substr(0, 63);
+  EXPECT_EQ(table.name(long_class), fmt::format("m.{}... <type at {:#x}>", begin, long_class));
+  // Their names are there.
+  EXPECT_EQ(table.types.unnamed(), 0U);
+}
+
+TEST(Types, AClassWithoutAModuleIsNotTheBuiltins) {
+  FakePython python;
+  const Addr none = python.heap_type({"None", 16}, "None", "");
+  const Addr endless = python.heap_type({"Endless", 16}, "Endless", std::string(5000, 'm'));
+  const Addr of_extension = python.heap_type({"extension.Type", 16}, "Type", "");
+  Table table(python);
+  EXPECT_EQ(table.name(none), "?.None");
+  EXPECT_EQ(table.name(endless), "?.Endless");
+  EXPECT_EQ(table.name(of_extension), "extension.Type");
 }
 
 TEST(Types, SizeRulesFollowFlagsAndBases) {
