@@ -185,6 +185,7 @@ class ValueReader {
   const PyRuntime& runtime_;
   const PyTraits& traits_;
   const PyLayout& layout_;
+  Addr proxied(Addr proxy);
   TypeTable& types_;
   ValueOptions options_;
   Findings& findings_;

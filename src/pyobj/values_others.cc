@@ -19,6 +19,12 @@ std::string ValueReader::module_text(const Object& object, const char* key) {
   return held ? name_at(*held) : "";
 }
 
+// Of a mappingproxy; of 2.7's dictproxy.
+Addr ValueReader::proxied(Addr proxy) {
+  const Field& mapping = layout_.mappingproxyobject.mapping;
+  return word(proxy, mapping.present() ? mapping : layout_.proxyobject.dict);
+}
+
 void ValueReader::append_weakref(std::string& out, const Object& object) {
   const TypeBrief base = types_.classify(object.type->kind_type);
   const bool is_proxy = base.id != kNoType && types_.info(base.id).name.find("roxy") != std::string::npos;
@@ -102,7 +108,7 @@ void ValueReader::append_other(std::string& out, const Object& object) {
       break;
     case Kind::kMappingProxy:
       out += object.type->name + "(";
-      append(out, word(address, layout_.mappingproxyobject.mapping));
+      append(out, proxied(address));
       out += ')';
       break;
     case Kind::kDictView:
@@ -241,7 +247,7 @@ void ValueReader::describe_other(Value& value, const Object& object) {
       add_object(value, "function", word(address, layout_.classmethod.cm_callable));
       break;
     case Kind::kMappingProxy:
-      add_object(value, "mapping", word(address, layout_.mappingproxyobject.mapping));
+      add_object(value, "mapping", proxied(address));
       break;
     case Kind::kDictView:
       add_object(value, "dict", word(address, layout_._PyDictViewObject.dv_dict));

@@ -1,8 +1,14 @@
 """The samples that only CPython 2.7 has, and what is asked of it in its own way. See samples.py."""
 
+import gc
 from thread import allocate_lock, start_new_thread
 
 TEXTS = {}
+
+
+class Small(object):
+    __slots__ = ()  # no descriptors in its dict
+    number = 1
 
 
 class Old:
@@ -18,6 +24,9 @@ def make():
     yield "old instance", Old()
     yield "old method", Old().method
     yield "unbound method", Old.method
+    proxy = Small.__dict__
+    TEXTS[id(proxy)] = "dictproxy(%r)" % gc.get_referents(proxy)[0]
+    yield "dict proxy", proxy
     yield "int", 1 << 40
     yield "long", 5 << 70
     yield "small long", long(5)  # noqa: F821
