@@ -152,6 +152,7 @@ class ValueReader {
   void append_descriptor(std::string& out, const Object& object);
   void append_code(std::string& out, Addr code);
   std::optional<Frame> frame_at(const Object& frame);
+  void append_builtin(std::string& out, const Object& object);
   std::optional<Frame> old_frame(Addr frame);
   std::optional<Frame> interpreter_frame(Addr frame);
   Addr bytecode_of(Addr code, Addr frame);

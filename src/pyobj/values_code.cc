@@ -93,17 +93,9 @@ void ValueReader::append_callable(std::string& out, const Object& object) {
       out += '>';
       break;
     }
-    case Kind::kBuiltinFunction: {
-      const auto& fields = layout_.PyCFunctionObject;
-      const std::string name = c_name_at(word(word(address, fields.m_ml), layout_.PyMethodDef.ml_name));
-      const Object self = find(word(address, fields.m_self));
-      if (!self || self.kind == Kind::kModule) {
-        out += fmt::format("<built-in function {}>", name);
-      } else {
-        out += fmt::format("<built-in method {} of {} object at {:#x}>", name, short_name(*self.type), self.address);
-      }
+    case Kind::kBuiltinFunction:
+      append_builtin(out, object);
       break;
-    }
     case Kind::kFrame:
       if (const auto frame = frame_at(object)) {
         out += fmt::format("<frame at {:#x}, file '{}', line {}, code {}>", address, code_file(frame->code),
@@ -121,6 +113,33 @@ void ValueReader::append_callable(std::string& out, const Object& object) {
       break;
     }
   }
+}
+
+// Its name is text of the interpreter's or a library's file, which the core may not hold.
+void ValueReader::append_builtin(std::string& out, const Object& object) {
+  const auto& fields = layout_.PyCFunctionObject;
+  const Addr definition = word(object.address, fields.m_ml);
+  const Addr text = word(definition, layout_.PyMethodDef.ml_name);
+  const std::string name = c_name_at(text);
+  const Object self = find(word(object.address, fields.m_self));
+  const bool is_function = !self || self.kind == Kind::kModule;
+  out += is_function ? "<built-in function " : "<built-in method ";
+  if (name.empty()) {
+    const AddressSpace& space = reader_.space();
+    if (space.state(text == 0 ? definition : text) == ByteState::kNotDumped) {
+      findings_.add(
+          {"function-name-missing", Room::kPyobj, object.address,
+           "the name of a built-in function lies in a part of a file that the core does not hold and that was "
+           "not found here"});
+    } else {
+      damaged(object.address, "a built-in function has no name");
+    }
+    out += fmt::format("at {:#x}", object.address);
+  } else {
+    out += name;
+  }
+  if (!is_function) out += fmt::format(" of {} object at {:#x}", short_name(*self.type), self.address);
+  out += '>';
 }
 
 void ValueReader::append_descriptor(std::string& out, const Object& object) {
