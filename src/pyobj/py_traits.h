@@ -142,6 +142,8 @@ struct PyTraits {
   // Such a generator still visits its code (3.14+).
   bool cleared_generator_visits_code = false;
   LruLinks lru_links = LruLinks::kContentsAndTypeVisited;
+  // repr() of an OrderedDict lists pairs, and is not as a dict's (to 3.11).
+  bool ordered_dict_shows_pairs = false;
 
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;

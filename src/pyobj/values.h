@@ -115,12 +115,15 @@ class ValueReader {
   // values_containers.cc
   Items items_of(const Object& object);
   void append_items(std::string& out, const Object& object, const char* open, const char* close);
-  void append_pair(std::string& out, const Item& item, bool keys_are_names);
   void append_key(std::string& out, Addr key, bool is_name);
   void append_set(std::string& out, const Object& object);
   void append_deque(std::string& out, const Object& object);
   void append_dict(std::string& out, const Object& object);
+  enum class Entries : std::uint8_t { kKeys, kValues, kPairs, kMapping };
+  void append_entries(std::string& out, const Object& dict, const Items& found, Entries shown);
   void append_array(std::string& out, const Object& object);
+  void append_dict_view(std::string& out, const Object& object);
+  Addr viewed_dict(Addr view);
   void append_ndarray(std::string& out, const Object& object);
   bool keys_are_names(const Object& dict);
   void describe_items(Value& value, const Object& object);
@@ -149,10 +152,10 @@ class ValueReader {
     std::uint8_t kind = 0;  // as co_localspluskinds has it
   };
   void append_callable(std::string& out, const Object& object);
+  void append_builtin(std::string& out, const Object& object);
   void append_descriptor(std::string& out, const Object& object);
   void append_code(std::string& out, Addr code);
   std::optional<Frame> frame_at(const Object& frame);
-  void append_builtin(std::string& out, const Object& object);
   std::optional<Frame> old_frame(Addr frame);
   std::optional<Frame> interpreter_frame(Addr frame);
   Addr bytecode_of(Addr code, Addr frame);
@@ -182,11 +185,11 @@ class ValueReader {
   void describe_future(Value& value, const Object& object, const Fields& fields);
   void describe_lru_cache(Value& value, const Object& object);
   std::string module_text(const Object& object, const char* key);
+  Addr proxied(Addr proxy);
 
   const PyRuntime& runtime_;
   const PyTraits& traits_;
   const PyLayout& layout_;
-  Addr proxied(Addr proxy);
   TypeTable& types_;
   ValueOptions options_;
   Findings& findings_;

@@ -125,12 +125,6 @@ void ValueReader::append_key(std::string& out, Addr key, bool is_name) {
   }
 }
 
-void ValueReader::append_pair(std::string& out, const Item& item, bool keys_are_names) {
-  append_key(out, item.key, keys_are_names);
-  out += ": ";
-  append(out, item.value);
-}
-
 // Of an instance (its keys are shared with others), a module or a class.
 bool ValueReader::keys_are_names(const Object& dict) {
   if (containers_.is_split(dict.address)) return true;
@@ -138,10 +132,25 @@ bool ValueReader::keys_are_names(const Object& dict) {
                      [&](const char* key) { return dict_get(reader_, traits_, dict.address, key).has_value(); });
 }
 
+// Keys, values, both as tuples (k, v), or as "k: v".
+void ValueReader::append_entries(std::string& out, const Object& dict, const Items& found, Entries shown) {
+  const bool names = keys_are_names(dict);
+  for (const Item& item : found.items) {
+    if (&item != found.items.data()) out += ", ";
+    if (full(out)) break;
+    if (shown == Entries::kPairs) out += '(';
+    if (shown != Entries::kValues) append_key(out, item.key, names);
+    if (shown == Entries::kPairs) out += ", ";
+    if (shown == Entries::kMapping) out += ": ";
+    if (shown != Entries::kKeys) append(out, item.value);
+    if (shown == Entries::kPairs) out += ')';
+  }
+  if (found.items.size() < found.length) out += found.items.empty() ? "..." : ", ...";
+}
+
 void ValueReader::append_dict(std::string& out, const Object& object) {
   const Items found = items_of(object);
   if (!found.sound) damaged(object.address, "a dict does not hold what it says");
-  const bool names = keys_are_names(object);
   const bool ordered = object.kind == Kind::kOrderedDict;
   const bool wrapped = ordered || object.kind == Kind::kDefaultDict || object.kind == Kind::kFrozenDict;
   if (wrapped) out += short_name(*object.type) + "(";
@@ -149,15 +158,40 @@ void ValueReader::append_dict(std::string& out, const Object& object) {
     append(out, word(object.address, layout_.defdictobject.default_factory));
     out += ", ";
   }
-  if (!ordered || found.length != 0) out += '{';
-  for (const Item& item : found.items) {
-    if (&item != found.items.data()) out += ", ";
-    if (full(out)) break;
-    append_pair(out, item, names);
+  const bool pairs = ordered && traits_.ordered_dict_shows_pairs;
+  if (!ordered || found.length != 0) {
+    out += pairs ? '[' : '{';
+    append_entries(out, object, found, pairs ? Entries::kPairs : Entries::kMapping);
+    out += pairs ? ']' : '}';
   }
-  if (found.items.size() < found.length) out += found.items.empty() ? "..." : ", ...";
-  if (!ordered || found.length != 0) out += '}';
   if (wrapped) out += ')';
+}
+
+// Of a view of keys, values or items.
+Addr ValueReader::viewed_dict(Addr view) {
+  const Field& dict = layout_._PyDictViewObject.dv_dict;
+  return word(view, dict.present() ? dict : layout_.dictviewobject.dv_dict);
+}
+
+// dict_keys([1]), dict_values(['one']), dict_items([(1, 'one')]). Views of an OrderedDict are named odict_keys and so
+// on.
+void ValueReader::append_dict_view(std::string& out, const Object& object) {
+  const Object dict = find(viewed_dict(object.address));
+  if (!dict) {
+    out += object.type->name + "(";
+    append_missing(out, dict.address);
+    out += ')';
+    return;
+  }
+  const Items found = items_of(dict);
+  if (!found.sound) damaged(dict.address, "a dict does not hold what it says");
+  const std::string& name = object.type->name;
+  const Entries shown = name.ends_with("_keys")     ? Entries::kKeys
+                        : name.ends_with("_values") ? Entries::kValues
+                                                    : Entries::kPairs;
+  out += name + "([";
+  append_entries(out, dict, found, shown);
+  out += "])";
 }
 
 void ValueReader::describe_items(Value& value, const Object& object) {

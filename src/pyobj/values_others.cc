@@ -112,9 +112,7 @@ void ValueReader::append_other(std::string& out, const Object& object) {
       out += ')';
       break;
     case Kind::kDictView:
-      out += object.type->name + "(";
-      append(out, word(address, layout_._PyDictViewObject.dv_dict));
-      out += ')';
+      append_dict_view(out, object);
       break;
     case Kind::kSlice:
       out += "slice(";
@@ -250,7 +248,7 @@ void ValueReader::describe_other(Value& value, const Object& object) {
       add_object(value, "mapping", proxied(address));
       break;
     case Kind::kDictView:
-      add_object(value, "dict", word(address, layout_._PyDictViewObject.dv_dict));
+      add_object(value, "dict", viewed_dict(address));
       break;
     case Kind::kPartial:
       add_object(value, "function", word(address, layout_.partialobject.fn));
@@ -260,6 +258,14 @@ void ValueReader::describe_other(Value& value, const Object& object) {
     case Kind::kLruCache:
       describe_lru_cache(value, object);
       break;
+    case Kind::kStr:
+      if (const StrData data = read_str(reader_, traits_, address); data.sound) value.length = data.length;
+      break;
+    case Kind::kUnicode:
+      value.length = word(address, layout_.PyUnicodeObject.length);
+      break;
+    case Kind::kBytes:
+    case Kind::kByteArray:
     case Kind::kArray:
       value.length = word(address, layout_.PyVarObject.ob_size);
       break;

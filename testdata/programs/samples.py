@@ -297,6 +297,11 @@ def make_containers():
     yield "ordered dict", ordered
     if hasattr(ordered, "move_to_end"):
         ordered.move_to_end("a", last=False)
+        yield "ordered keys", ordered.keys()
+        yield "ordered items", ordered.items()
+    viewed = {1: "one", "two": [2], (3,): None}
+    for part in ("keys", "values", "items"):
+        yield "dict " + part, getattr(viewed, "view" + part, getattr(viewed, part))()
     yield "no ordered dict", collections.OrderedDict()
     yield "default dict", collections.defaultdict(list, {"k": [1]})
     yield "counter", collections.Counter("aab")

@@ -1,6 +1,5 @@
 """The samples that only CPython 3 has, and what is asked of it in its own way. See samples.py."""
 
-import collections
 import functools
 import sys
 import types
@@ -134,8 +133,6 @@ def keys(item):
 
 
 def text(item):
-    if isinstance(item, collections.OrderedDict):
-        return "OrderedDict(%s)" % (dict.__repr__(dict(item)) if item else "")
     if is_future(item):
         return object.__repr__(item)
     return repr(item)
