@@ -85,6 +85,18 @@ struct Held {
   const char* tp_name;
 };
 
+// Static types of which only one other is derived.
+struct Derived {
+  std::string_view base;
+  const char* tp_name;
+};
+constexpr Derived kDerived[] = {
+    {"builtin_function_or_method", "builtin_method"},  // 3.9+
+    {"dict_keys", "odict_keys"},
+    {"dict_values", "odict_values"},
+    {"dict_items", "odict_items"},
+};
+
 // Types that modules hold under another name than their own (Lib/types.py, Lib/_collections_abc.py, Modules/*.c). The
 // first row that applies wins.
 constexpr Held kHeldTypes[] = {
@@ -482,10 +494,11 @@ class NameSearch {
         if (mark.second == nullptr || attributes.contains(mark.second)) name(type, mark.tp_name);
       }
     }
-    // Of it, only one type is derived (3.9+).
-    const Addr function = named("builtin_function_or_method");
-    for (const Addr type : types_beside_type()) {
-      if (function != 0 && load(type, layout_.PyTypeObject.tp_base) == function) name(type, "builtin_method");
+    for (const Derived& derived : kDerived) {
+      const Addr base = named(derived.base);
+      for (const Addr type : types_beside_type()) {
+        if (base != 0 && load(type, layout_.PyTypeObject.tp_base) == base) name(type, derived.tp_name);
+      }
     }
   }
 

@@ -20,6 +20,7 @@ NAMELESS = {("builtins", "managedbuffer"), ("builtins", "hamt"), ("builtins", "h
             ("__builtin__", "iterator"), ("__builtin__", "listiterator"), ("__builtin__", "listreverseiterator"),
             ("__builtin__", "tupleiterator"), ("__builtin__", "rangeiterator"),
             ("__builtin__", "dictionary-keyiterator"), ("imp", "NullImporter"),
+            ("__builtin__", "dict_keys"), ("__builtin__", "dict_values"), ("__builtin__", "dict_items"),  # of 2.7
             ("_asyncio", "FutureIter"), ("builtins", "TaskStepMethWrapper"), ("builtins", "TaskWakeupMethWrapper"),
             ("builtins", "_RunningLoopHolder"), ("builtins", "asyncgen_hooks")}
 # Types that are known only under the name that a module of the library gives them.
