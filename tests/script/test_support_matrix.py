@@ -100,6 +100,14 @@ class SupportMatrix(unittest.TestCase):
         run = self.check(line("3.11.2", "live", "objects"), line("3.11.2", "live", "blocks", "skipped"))
         self.assertEqual((run.returncode, run.stdout.count("1 of 2 cells")), (0, 1), run.stderr)
 
+    def test_what_a_test_unpacks_for_itself_another_need_not_look_at(self):
+        self.generate(line("3.15.2", "live", "objects"), line("3.15.2", "live", "values"))
+        unpacked = line("3.15.2", "live", "objects", origin="unpacked")
+        self.assertEqual(self.check(unpacked).returncode, 0)
+        run = self.check(unpacked, line("3.15.2", "live", "values", "failed", origin="unpacked"))
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("3.15.2, live: the README claims V", run.stderr)
+
     def test_a_readme_without_marks(self):
         self.write("nothing\n")
         run = self.check(line("3.11.2", "live", "objects"))
