@@ -1,0 +1,175 @@
+// Memory that is free, or nobody's, and not the system's again.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "analysis/diagnosis_rules.h"
+#include "support/units.h"
+
+namespace heapcore {
+namespace {
+
+constexpr std::size_t kShown = 4;
+constexpr std::uint64_t kSparsePercent = 50;  // of an arena in use: below, it is mostly kept for what is left in it
+
+struct Left {
+  std::uint64_t count = 0;
+  std::uint64_t bytes = 0;
+  NodeId example = kNoNode;
+};
+
+// The first object at or after an address.
+NodeId first_object(const BlockTable& blocks, Addr address) {
+  NodeId low = 0;
+  NodeId high = blocks.objects();
+  while (low < high) {
+    const NodeId middle = low + (high - low) / 2;
+    if (blocks.address(middle) < address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+}  // namespace
+
+void Rules::sparse_arenas() {
+  const ObmallocUse& use = *incident_.obmalloc;
+  std::uint64_t bytes = 0;
+  std::uint64_t live = 0;
+  std::uint64_t arenas = 0;
+  std::map<std::string, Left> types;
+  for (const ArenaUse& arena : use.arenas) {
+    if (arena.bytes_in_use >= arena.bytes / 100 * kSparsePercent) continue;
+    ++arenas;
+    bytes += arena.bytes;
+    live += arena.bytes_in_use;
+    if (!incident_.holders) continue;
+    const HeapGraph& graph = incident_.holders->graph;
+    const BlockTable& blocks = graph.blocks;
+    for (NodeId node = first_object(blocks, arena.arena.address);
+         node < blocks.objects() && blocks.address(node) < arena.arena.address + arena.bytes; ++node) {
+      Left& left = types[graph.type_name(node)];
+      if (left.count++ == 0) left.example = node;
+      left.bytes += blocks.bytes(node);
+    }
+  }
+  if (!worth_saying(bytes - live)) return;
+  Diagnosis& found =
+      add("obmalloc-fragmentation", severity(bytes - live), bytes,
+          fmt::format("{} of {} are kept by {} of small blocks still in use: the peak is over, its memory is not back",
+                      bytes_text(bytes), counted(arenas, "sparse arena"), bytes_text(live)));
+  found.evidence.push_back(fmt::format("of {} of {}, {} are less than half in use: {} of them is free, {}",
+                                       counted(use.arenas.size(), "arena"), use.allocator, count_text(arenas),
+                                       bytes_text(bytes - live), share(bytes - live)));
+  found.evidence.push_back(
+      fmt::format("in use in all arenas: {} of {}", bytes_text(use.bytes_in_use), bytes_text(use.bytes)));
+  std::vector<std::pair<std::string, Left>> largest(types.begin(), types.end());
+  std::stable_sort(largest.begin(), largest.end(),
+                   [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
+  if (incident_.holders && !largest.empty()) {
+    HolderPaths paths(process_, incident_.holders->graph, options_.values, findings_);
+    for (std::size_t i = 0; i < std::min(largest.size(), kShown); ++i) {
+      const auto& [name, left] = largest[i];
+      found.evidence.push_back(fmt::format("left in them: {} {} ({}), such as {}", count_text(left.count), name,
+                                           bytes_text(left.bytes), paths.path(left.example).text()));
+      found.objects.push_back(incident_.holders->graph.blocks.address(left.example));
+    }
+  }
+  found.advice = fmt::format(
+      "Nothing leaks here: a peak was {} above what is in use now. Recycling the process gives that back, and is "
+      "justified if the peak comes rarely; else make the peak smaller (work in batches, with generators), or make "
+      "what survives it before the peak or in a process of its own.",
+      bytes_text(bytes - live));
+}
+
+void Rules::untrimmed_malloc() {
+  ArenaTotals all;
+  for (const Arena& arena : process_.heap()->arenas) all += arena.totals;
+  const std::uint64_t bytes = all.trim_nonzero_bytes;
+  if (!worth_saying(bytes)) return;
+  Diagnosis& found =
+      add("untrimmed-malloc", severity(bytes), bytes,
+          fmt::format("{} that was freed is still glibc's: malloc_trim(0) would give it back", bytes_text(bytes)));
+  found.evidence.push_back(fmt::format("free in malloc's arenas: {}, of which whole pages that hold old data are {}",
+                                       bytes_text(all.free().bytes), share(bytes)));
+  found.evidence.push_back(fmt::format(
+      "at the end of the heaps (top): {}; in tcaches and fastbins: {}", bytes_text(all.of(ChunkState::kTop).bytes),
+      bytes_text(all.of(ChunkState::kTcache).bytes + all.of(ChunkState::kFast).bytes)));
+  const Heap::Confined confined = process_.heap()->confined();
+  if (confined.arenas != 0) {
+    found.evidence.push_back(fmt::format("in {} of threads {} is free for their own threads only",
+                                         counted(confined.arenas, "arena"), bytes_text(confined.free_bytes)));
+  }
+  found.advice =
+      "Call malloc_trim(0) when a peak is over (ctypes.CDLL(None).malloc_trim(0)); or lower "
+      "M_TRIM_THRESHOLD and M_MMAP_THRESHOLD (GLIBC_TUNABLES, MALLOC_TRIM_THRESHOLD_), or MALLOC_ARENA_MAX "
+      "where threads have arenas of their own.";
+}
+
+void Rules::scattered_malloc() {
+  ArenaTotals all;
+  for (const Arena& arena : process_.heap()->arenas) all += arena.totals;
+  const std::uint64_t free = all.free().bytes - all.of(ChunkState::kTop).bytes;
+  const std::uint64_t bytes = free - std::min(free, all.trim_chunks_bytes);
+  if (!worth_saying(bytes)) return;
+  Diagnosis& found =
+      add("malloc-fragmentation", severity(bytes), bytes,
+          fmt::format("{} is free in malloc's heap in pieces too small to give back", bytes_text(bytes)));
+  found.evidence.push_back(fmt::format("{} in {} lie between chunks in use: {}", bytes_text(free),
+                                       counted(all.free().count, "free chunk"), share(free)));
+  found.evidence.push_back(
+      fmt::format("malloc_trim(0) could return {} of them, the whole pages", bytes_text(all.trim_chunks_bytes)));
+  found.evidence.push_back(fmt::format("in use between them: {} in {}", bytes_text(all.of(ChunkState::kInUse).bytes),
+                                       counted(all.of(ChunkState::kInUse).count, "chunk")));
+  found.advice =
+      "New allocations of these sizes will fill the gaps; nothing else gives them back but ending the "
+      "process. Allocate what lives long before or apart from what lives short, or in larger pieces.";
+}
+
+void Rules::native_growth() {
+  const HeapGraph& graph = incident_.holders->graph;
+  const BlockTable& blocks = graph.blocks;
+  std::map<std::uint64_t, Left> sizes;
+  Left all;
+  // What no object dominates, neither directly nor through other blocks. A dominator comes first in the preorder.
+  const DominatorTree& tree = incident_.holders->retained.tree;
+  std::vector<bool> objects_own(blocks.size());
+  for (const NodeId node : tree.order) {
+    const NodeId above = tree.idom[node];
+    objects_own[node] = blocks.is_object(node) || (above < blocks.size() && objects_own[above]);
+    if (objects_own[node]) continue;
+    const std::uint64_t bytes = blocks.bytes(node);
+    Left& left = sizes[bytes];
+    if (left.count++ == 0) left.example = node;
+    left.bytes += bytes;
+    all.bytes += bytes;
+    ++all.count;
+  }
+  if (!worth_saying(all.bytes)) return;
+  Diagnosis& found =
+      add("native-growth", severity(all.bytes), all.bytes,
+          fmt::format("{} in {} belong to no Python object", bytes_text(all.bytes), counted(all.count, "block")));
+  found.evidence.push_back(
+      fmt::format("no object owns them, neither directly nor through other blocks: {}", share(all.bytes)));
+  std::vector<std::pair<std::uint64_t, Left>> largest(sizes.begin(), sizes.end());
+  std::stable_sort(largest.begin(), largest.end(),
+                   [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
+  HolderPaths paths(process_, graph, options_.values, findings_);
+  for (std::size_t i = 0; i < std::min(largest.size(), kShown); ++i) {
+    const auto& [bytes, left] = largest[i];
+    const RootWord* root = paths.root(left.example);
+    const bool held = root != nullptr && root->kind < RootKind::kUnexplained;
+    found.evidence.push_back(fmt::format("{} of {}{}", counted(left.count, "block"), bytes_text(bytes),
+                                         held ? ", such as one held by " + paths.root_text(left.example) : ""));
+    found.objects.push_back(blocks.address(left.example));
+  }
+  found.advice =
+      "Look at native libraries: `heapcore malloc --sizes` counts chunks by size, `heapcore show ADDR` shows "
+      "what one holds; a native heap profiler tells who allocates them.";
+}
+
+}  // namespace heapcore

@@ -1,0 +1,40 @@
+#include "analysis/incident.h"
+
+#include "analysis/diagnose.h"
+#include "glibc_heap/census.h"
+#include "pyobj/mimalloc.h"
+
+namespace heapcore {
+
+Incident investigate(Process& process, const IncidentOptions& options, Progress& progress, Timings& timings) {
+  Incident incident;
+  if (process.runtime() != nullptr) incident.holders = find_holders(process, progress, process.findings, timings);
+  // The census has met, and reported, whatever is damaged in pools and chunks.
+  Findings reported_by_census;
+  Findings& findings = incident.holders ? reported_by_census : process.findings;
+  timings.time("walk", [&] {
+    if (process.runtime() != nullptr)
+      incident.obmalloc = summarise_allocator(process.snapshot, *process.runtime(), findings);
+    if (Heap* heap = process.heap()) count_chunks(process.snapshot, *heap, findings);
+  });
+  timings.time("summarise", [&] {
+    incident.ledger =
+        make_ledger(process, incident.census(), incident.obmalloc ? &*incident.obmalloc : nullptr, process.findings);
+  });
+  if (incident.holders) {
+    const Holders& holders = *incident.holders;
+    timings.time("retained", [&] {
+      incident.retained = retained_answer(process, holders, {kNoNode, options.limit, options.values}, process.findings);
+    });
+    timings.time("cycles", [&] {
+      incident.cycles = find_cycles(process, holders, {options.limit, options.values, false}, process.findings);
+    });
+    timings.time("audit", [&] { incident.audit = audit_counts(process, holders.graph, options.limit); });
+    timings.time("unwind",
+                 [&] { incident.threads = find_threads(process, holders, options.values, process.findings); });
+  }
+  timings.time("diagnose", [&] { incident.diagnoses = diagnose(process, incident, options); });
+  return incident;
+}
+
+}  // namespace heapcore

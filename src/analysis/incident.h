@@ -1,0 +1,39 @@
+// Everything that the report says of a process, from one census: the stock of its memory, who holds it, and the
+// diagnoses made of both.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "analysis/audit.h"
+#include "analysis/cycles.h"
+#include "analysis/diagnosis.h"
+#include "analysis/holders.h"
+#include "analysis/stock.h"
+#include "analysis/threads.h"
+
+namespace heapcore {
+
+struct Incident {
+  std::optional<Holders> holders;       // nothing: no Python that could be read
+  std::optional<ObmallocUse> obmalloc;  // or mimalloc
+  Ledger ledger;
+  RetainedAnswer retained;
+  CyclesAnswer cycles;
+  AuditAnswer audit;
+  ThreadsAnswer threads;
+  std::vector<Diagnosis> diagnoses;  // the most severe first, of one severity the largest
+
+  // Null: no Python that could be read.
+  const Census* census() const { return holders ? &holders->graph.census : nullptr; }
+};
+
+struct IncidentOptions {
+  std::size_t limit = 20;  // of each list; 0 for no limit
+  bool values = false;     // contents of strings may be shown
+};
+
+// All passes. Fills the arenas' totals of process.heap().
+Incident investigate(Process& process, const IncidentOptions& options, Progress& progress, Timings& timings);
+
+}  // namespace heapcore
