@@ -21,6 +21,19 @@ constexpr std::uint64_t kHighPercent = 20;
 constexpr std::string_view kNotOwn[] = {"file",  "shared file",     "shared memory",    "kernel",
                                         "stack", "malloc reserved", "mimalloc reserved"};
 
+// "builtins.dict" is "dict" to whoever reads.
+void drop_builtins(std::string& text) {
+  for (const std::string_view prefix : {"builtins.", "__builtin__."}) {
+    for (std::size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
+      if (at == 0 || text[at - 1] == ' ') {
+        text.erase(at, prefix.size());
+      } else {
+        at += prefix.size();
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const char* severity_name(Severity severity) {
@@ -58,6 +71,11 @@ std::vector<Diagnosis> Rules::run() {
   std::stable_sort(found_.begin(), found_.end(), [](const Diagnosis& a, const Diagnosis& b) {
     return std::tuple(a.severity, a.bytes) > std::tuple(b.severity, b.bytes);
   });
+  for (Diagnosis& found : found_) {
+    drop_builtins(found.title);
+    drop_builtins(found.advice);
+    for (std::string& line : found.evidence) drop_builtins(line);
+  }
   return std::move(found_);
 }
 

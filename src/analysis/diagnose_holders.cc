@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 #include "analysis/diagnosis_rules.h"
 #include "pyobj/containers.h"
@@ -53,6 +52,8 @@ class PileFinder {
         graph_(holders.graph),
         blocks_(holders.graph.blocks),
         retained_(holders.retained),
+        reader_(process.snapshot.space),
+        values_(process.snapshot, *process.runtime(), *holders.graph.census.types, {values, 10}, findings),
         paths(process, holders.graph, values, findings) {}
 
   std::vector<Pile> piles(std::uint64_t least_bytes) const {
@@ -119,7 +120,24 @@ class PileFinder {
     return type != kNoType && graph_.census.types->info(type).kind == Kind::kInstance;
   }
 
-  bool is_garbage(const HolderPath& path) const { return path.root == RootKind::kUnreachable; }
+  std::string maxsize(NodeId cache) {
+    for (const ValuePart& field : values_.describe(blocks_.address(cache)).fields) {
+      if (field.name == "maxsize") return field.text;
+    }
+    return "?";
+  }
+
+  // The type of an object of the program's own that the first key of an lru_cache's dict holds; empty if there is none.
+  std::string kept_by_keys(NodeId dict) {
+    ContainerReader containers(reader_, process_.runtime()->traits, 1);
+    const Items items = containers.dict(blocks_.address(dict));
+    const NodeId key = items.items.empty() ? kNoNode : blocks_.find_object(items.items[0].key);
+    if (key == kNoNode) return "";
+    for (const NodeId part : graph_.out.row(key)) {
+      if (blocks_.is_object(part) && is_instance(blocks_.type(part))) return graph_.type_name(part);
+    }
+    return "";
+  }
 
  private:
   NodeId object_above(NodeId node) const {
@@ -162,6 +180,8 @@ class PileFinder {
   const HeapGraph& graph_;
   const BlockTable& blocks_;
   const Retained& retained_;
+  Reader reader_;
+  ValueReader values_;
 
  public:
   HolderPaths paths;
@@ -170,25 +190,27 @@ class PileFinder {
 // What is known of a pile, for the rules.
 struct Suspect {
   Pile pile;
+  Addr address = 0;  // of the holder
   HolderPath path;
   std::string text;  // of the path
   std::string type;  // of the holder
   Owner owner;
   PileItems items;
+  std::string maxsize;    // of an lru_cache; else empty
+  std::string keys_keep;  // the type of what an lru_cache's keys hold, where that is of the program's own
+
+  std::string held() const {
+    return items.group.count == 0 ? type : fmt::format("{} {}", count_text(items.group.count), items.type);
+  }
 };
 
-std::string held(const Suspect& suspect) {
-  return suspect.items.group.count == 0
-             ? suspect.type
-             : fmt::format("{} {}", count_text(suspect.items.group.count), suspect.items.type);
-}
-
-void say_registry(const Suspect& suspect, Diagnosis& found) {
+void registry(const Suspect& suspect, Diagnosis& found) {
   const bool on_class = suspect.owner.kind == Owner::Kind::kClass;
-  found.title = fmt::format("{} holds {}, which retain {}", suspect.text, held(suspect), bytes_text(found.bytes));
+  found.code = "static-registry";
+  found.title = fmt::format("{} holds {}, which retain {}", suspect.text, suspect.held(), bytes_text(found.bytes));
   found.evidence.push_back(fmt::format("the {} is {} of a {}, so it lives as long as the program", suspect.type,
                                        on_class ? "an attribute" : "a global", on_class ? "class" : "module"));
-  found.evidence.push_back(fmt::format("nothing but {} leads to these {} {}: dropped from it, they would go",
+  found.evidence.push_back(fmt::format("nothing but {} leads to these {} {}: taken from it, they would go",
                                        suspect.text, count_text(suspect.items.group.count), suspect.items.type));
   found.advice = fmt::format(
       "If {} is to find objects that others use, make it a weakref.WeakValueDictionary (or WeakSet); else take each "
@@ -196,90 +218,108 @@ void say_registry(const Suspect& suspect, Diagnosis& found) {
       suspect.text, suspect.items.type);
 }
 
-void say_cache(const Suspect& suspect, const std::optional<std::string>& maxsize, const std::string& keeps,
-               Diagnosis& found) {
-  found.title =
-      fmt::format("{} keeps {} and grows without a bound: {}", suspect.text, held(suspect), bytes_text(found.bytes));
-  if (maxsize) found.evidence.push_back("functools.lru_cache with maxsize=" + *maxsize);
-  if (!keeps.empty())
-    found.evidence.push_back(fmt::format("its keys hold {}: the arguments of every call, self among them", keeps));
-  found.evidence.push_back(fmt::format("nothing but {} leads to them", suspect.text));
+void lru_cache(const Suspect& suspect, Diagnosis& found) {
+  const bool bounded = suspect.maxsize != "None";
+  found.code = "unbounded-cache";
+  if (bounded) found.severity = Severity::kMedium;
+  found.title = fmt::format("the cache of {} keeps {}{}: {}", suspect.text, suspect.held(),
+                            bounded ? "" : " and has no bound", bytes_text(found.bytes));
+  found.evidence.push_back("functools.lru_cache with maxsize=" + suspect.maxsize);
+  if (!suspect.keys_keep.empty())
+    found.evidence.push_back(fmt::format("its keys hold {}: a method's cache keeps every self", suspect.keys_keep));
+  found.advice = bounded ? "Lower its maxsize, or cache what is smaller."
+                         : "Give it a maxsize, or call cache_clear() when what it holds is out of date.";
+  if (!suspect.keys_keep.empty())
+    found.advice +=
+        " On a method, cache on the instance (functools.cached_property) or in a function that takes what "
+        "it needs and not self.";
+}
+
+void container(const Suspect& suspect, Diagnosis& found) {
+  found.code = "unbounded-cache";
+  found.severity = Severity::kMedium;
+  found.title = fmt::format("{} keeps {}: {}", suspect.text, suspect.held(), bytes_text(found.bytes));
+  found.evidence.push_back(fmt::format("nothing but this {} leads to them", suspect.type));
+  found.evidence.emplace_back("one core does not tell whether it still grows: two, and `heapcore diff`, do");
+  found.advice = fmt::format(
+      "If it is a cache, bound {} (functools.lru_cache with a maxsize, "
+      "collections.deque(maxlen=...)); if it collects results, write them out and empty it.",
+      suspect.text);
+}
+
+void traceback(const Suspect& suspect, Diagnosis& found) {
+  found.code = "traceback-pins-frames";
+  found.title = fmt::format("a traceback keeps the frames of calls that are over: {}", bytes_text(found.bytes));
+  found.evidence.push_back("held by " + suspect.text);
   found.advice =
-      maxsize ? fmt::format("Give it a maxsize.{}",
-                            keeps.empty() ? ""
-                                          : " On a method it keeps every self alive as well: cache on the instance "
-                                            "(functools.cached_property), or in a function that takes what it needs.")
-              : fmt::format(
-                    "Bound {} (functools.lru_cache with a maxsize, collections.deque(maxlen=...)), "
-                    "or empty it when what it holds is out of date.",
-                    suspect.text);
+      "Keep no exception longer than it is handled: keep str(e) or traceback.format_exc(), or clear it "
+      "(e.__traceback__ = None, traceback.clear_frames()).";
+}
+
+void query_log(const Suspect& suspect, Diagnosis& found) {
+  found.code = "debug-query-log";
+  found.title = fmt::format("{} records every query: {}", suspect.text, bytes_text(found.bytes));
+  found.evidence.push_back("it holds " + suspect.held());
+  found.advice = "Switch debugging off (Django: DEBUG = False), or call reset_queries() after each piece of work.";
+}
+
+void dominant(const Suspect& suspect, Diagnosis& found) {
+  found.code = "dominant-holder";
+  found.severity = Severity::kMedium;
+  found.title = fmt::format("{} retains {}", suspect.text, bytes_text(found.bytes));
+  if (suspect.items.group.count != 0) found.evidence.push_back("most of it is " + suspect.held());
+  found.evidence.push_back(fmt::format("it is a {}; all of this would go with it", suspect.type));
+  found.advice = fmt::format(
+      "Where it is no longer needed, let go of it; `heapcore retained TARGET {:#x}` shows what "
+      "is in it.",
+      suspect.address);
+}
+
+using Rule = void (*)(const Suspect&, Diagnosis&);
+
+Rule rule_for(const Suspect& suspect, const PileFinder& finder) {
+  const Owner::Kind owner = suspect.owner.kind;
+  if (owner == Owner::Kind::kLruCache) return lru_cache;
+  if (owner == Owner::Kind::kTraceback) return traceback;
+  if (suspect.text.ends_with(".queries_log")) return query_log;
+  const bool long_lived = owner == Owner::Kind::kClass || owner == Owner::Kind::kModule;
+  const bool many = suspect.items.group.count >= kManyItems && finder.is_container(suspect.pile.holder);
+  if (!long_lived || !many) return dominant;
+  return finder.is_instance(suspect.items.type_id) ? registry : container;
 }
 
 }  // namespace
 
 void Rules::holders() {
-  const Holders& holders = *incident_.holders;
-  const HeapGraph& graph = holders.graph;
-  PileFinder finder(process_, holders, options_.values, findings_);
-  ValueReader values(process_.snapshot, *process_.runtime(), *graph.census.types, {options_.values, 10}, findings_);
+  const HeapGraph& graph = incident_.holders->graph;
+  PileFinder finder(process_, *incident_.holders, options_.values, findings_);
   for (const Pile& pile : finder.piles(least_bytes())) {
     if (pile.holder == kNoNode) continue;
     Suspect suspect;
     suspect.pile = pile;
+    suspect.address = graph.blocks.address(pile.holder);
     suspect.path = finder.paths.path(pile.holder);
-    if (finder.is_garbage(suspect.path)) continue;  // the cycles' rule speaks of it
+    if (suspect.path.root == RootKind::kUnreachable) continue;  // garbage, of which the cycles' rule speaks
     suspect.text = suspect.path.text();
     suspect.type = graph.type_name(pile.holder);
     suspect.owner = finder.owner(pile.holder, suspect.path);
     suspect.items = finder.items(pile);
-    const bool long_lived = suspect.owner.kind == Owner::Kind::kClass || suspect.owner.kind == Owner::Kind::kModule;
-    const bool many = suspect.items.group.count >= kManyItems && finder.is_container(pile.holder);
-    const Severity severe = severity(pile.bytes);
-    Diagnosis* found = nullptr;
     if (suspect.owner.kind == Owner::Kind::kLruCache) {
       suspect.text = finder.paths.path(suspect.owner.node).text();
-      std::optional<std::string> maxsize;
-      for (const ValuePart& field : values.describe(graph.blocks.address(suspect.owner.node)).fields) {
-        if (field.name == "maxsize") maxsize = field.text;
-      }
-      found = &add("unbounded-cache", maxsize == "None" ? severe : Severity::kMedium, pile.bytes, "");
-      say_cache(suspect, maxsize, "", *found);
-    } else if (suspect.owner.kind == Owner::Kind::kTraceback) {
-      found = &add("traceback-pins-frames", severe, pile.bytes,
-                   fmt::format("a traceback keeps the frames of a call that is over: {}", bytes_text(pile.bytes)));
-      found->evidence.push_back("held by " + suspect.text);
-      found->advice =
-          "Keep no exception longer than it is handled: store str(e) or traceback.format_exc(), or clear "
-          "it (e.__traceback__ = None, traceback.clear_frames()).";
-    } else if (suspect.text.ends_with(".queries_log") || suspect.text.ends_with(".queries")) {
-      found = &add("debug-query-log", severe, pile.bytes,
-                   fmt::format("{} records every query: {}", suspect.text, bytes_text(pile.bytes)));
-      found->evidence.push_back(fmt::format("it holds {}", held(suspect)));
-      found->advice = "Switch debugging off (Django: DEBUG = False), or call reset_queries() after each piece of work.";
-    } else if (long_lived && many && finder.is_instance(suspect.items.type_id)) {
-      found = &add("static-registry", severe, pile.bytes, "");
-      say_registry(suspect, *found);
-    } else if (long_lived && many) {
-      found = &add("unbounded-cache", severe, pile.bytes, "");
-      say_cache(suspect, std::nullopt, "", *found);
-    } else {
-      found = &add("dominant-holder", Severity::kMedium, pile.bytes,
-                   fmt::format("{} retains {}", suspect.text, bytes_text(pile.bytes)));
-      if (suspect.items.group.count != 0) found->evidence.push_back("most of it is " + held(suspect));
-      found->evidence.push_back(fmt::format("it is a {}, and all of this would go with it", suspect.type));
-      found->advice = fmt::format(
-          "Where it is not needed any more, let go of it. `heapcore retained TARGET {:#x}` "
-          "shows what is in it.",
-          graph.blocks.address(pile.holder));
+      suspect.maxsize = finder.maxsize(suspect.owner.node);
+      suspect.keys_keep = finder.kept_by_keys(pile.holder);
     }
-    found->evidence.push_back(
-        fmt::format("{} at {:#x}: {}", suspect.type, graph.blocks.address(pile.holder), share(pile.bytes)));
-    if (suspect.items.group.example != kNoNode) {
-      found->evidence.push_back("such as " + finder.paths.path(suspect.items.group.example).text());
+    Diagnosis found;
+    found.bytes = pile.bytes;
+    found.severity = severity(pile.bytes);
+    found.objects.push_back(suspect.address);
+    rule_for(suspect, finder)(suspect, found);
+    found.evidence.push_back(fmt::format("{} at {:#x}: {}", suspect.type, suspect.address, share(pile.bytes)));
+    if (const NodeId example = suspect.items.group.example; example != kNoNode) {
+      found.evidence.push_back("such as " + finder.paths.path(example).text());
+      found.objects.push_back(graph.blocks.address(example));
     }
-    found->objects.push_back(graph.blocks.address(pile.holder));
-    if (suspect.items.group.example != kNoNode)
-      found->objects.push_back(graph.blocks.address(suspect.items.group.example));
+    found_.push_back(std::move(found));
   }
 }
 

@@ -15,6 +15,19 @@ constexpr std::size_t kShownCycles = 3;
 constexpr std::uint64_t kLeastLost = 100;    // objects
 constexpr std::uint64_t kLeastTasks = 1000;  // that stand at one place
 
+// The edge at which a cycle is best cut: the one that closes it, if a class of the program's own has it; else such a
+// class's last in the cycle.
+std::string edge_to_cut(const CycleGroup& group) {
+  for (std::size_t i = group.types.size(); i-- > 0;) {
+    const std::string& type = group.types[i];
+    const bool own = !type.starts_with("builtins.") && !type.starts_with("__builtin__.");
+    if (own && group.edges[i] != ".__dict__") return group.types[i] + group.edges[i];
+    if (group.edges[i].starts_with("['") && i > 0 && group.edges[i - 1] == ".__dict__")
+      return group.types[i - 1] + "." + group.edges[i].substr(2, group.edges[i].size() - 4);
+  }
+  return group.closing_edge;
+}
+
 }  // namespace
 
 void Rules::uncollected_cycles() {
@@ -25,7 +38,7 @@ void Rules::uncollected_cycles() {
     if (group.garbage) garbage.push_back(&group);
   }
   const std::uint64_t bytes = cycles.garbage_retained_bytes;
-  const std::string what = garbage.empty() ? "objects" : fmt::format("cycles closed by {}", garbage[0]->closing_edge);
+  const std::string what = garbage.empty() ? "objects" : "cycles closed by " + edge_to_cut(*garbage[0]);
   Diagnosis& found = add("uncollected-cycles", severity(bytes), bytes,
                          fmt::format("{} wait for the cyclic collector: {}", bytes_text(bytes), what));
   found.evidence.push_back(fmt::format("{} that nothing in use refers to would be freed by gc.collect(): {}",
@@ -34,7 +47,7 @@ void Rules::uncollected_cycles() {
     const CycleGroup& group = *garbage[i];
     found.evidence.push_back(fmt::format("{} of the shape {}, retaining {}; the edge that closes it: {}",
                                          counted(group.count, "cycle"), group.text(), bytes_text(group.retained_bytes),
-                                         group.closing_edge));
+                                         edge_to_cut(group)));
     found.objects.push_back(group.example);
   }
   for (std::size_t i = 0; i < std::min(cycles.garbage_types.size(), kShownCycles); ++i) {
@@ -49,18 +62,13 @@ void Rules::uncollected_cycles() {
       garbage.empty()
           ? first + "."
           : fmt::format("{}; better, let there be no cycle: hold {} by a weakref.ref, or clear it when done.", first,
-                        garbage[0]->closing_edge);
+                        edge_to_cut(*garbage[0]));
 }
 
 void Rules::lost_references() {
   for (const AuditRow& row : incident_.audit.types) {
     if (row.lost < kLeastLost) continue;
-    std::uint64_t retained = 0;
-    for (const RetainedGroup& group : incident_.retained.types) {
-      if (group.module + "." + group.name == row.type || group.name == row.type) retained = group.retained_bytes;
-    }
-    const std::uint64_t bytes = std::max(row.bytes, std::min(retained, own_bytes_));
-    Diagnosis& found = add("lost-references", worth_saying(bytes) ? severity(bytes) : Severity::kMedium, bytes,
+    Diagnosis& found = add("lost-references", worth_saying(row.bytes) ? severity(row.bytes) : Severity::kLow, row.bytes,
                            fmt::format("{} of type {} are held by nobody and never freed: a missing Py_DECREF",
                                        counted(row.lost, "object"), row.type));
     found.evidence.push_back(fmt::format("{} references too many are counted on {} of them", count_text(row.excess),
