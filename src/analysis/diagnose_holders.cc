@@ -14,6 +14,7 @@ namespace heapcore {
 namespace {
 
 constexpr std::uint64_t kManyItems = 100;
+constexpr std::uint64_t kMostPercent = 70;      // of what a node retains, that makes it a way and no place
 constexpr std::uint64_t kItemsPercent = 50;     // of a pile, that its items make up
 constexpr std::size_t kMostLooked = 1'000'000;  // nodes looked at for the items of one pile
 constexpr int kMaxNested = 3;                   // containers in containers, down to the items
@@ -56,7 +57,9 @@ class PileFinder {
         values_(process.snapshot, *process.runtime(), *holders.graph.census.types, {values, 10}, findings),
         paths(process, holders.graph, values, findings) {}
 
-  std::vector<Pile> piles(std::uint64_t least_bytes) const {
+  // From the top of the tree down: through what leads to names (modules, classes) to all that is large there; through
+  // other objects as long as one part is most of what they retain, as accumulation_point() does.
+  std::vector<Pile> piles(std::uint64_t least_bytes) {
     std::vector<Pile> found;
     std::vector<NodeId> pending;
     for (const NodeId node : retained_.top) {
@@ -66,12 +69,19 @@ class PileFinder {
     while (!pending.empty()) {
       const NodeId node = pending.back();
       pending.pop_back();
-      std::uint64_t bytes = retained_.bytes[node];
+      std::uint64_t rest = retained_.bytes[node];
+      std::uint64_t largest = 0;
+      std::vector<NodeId> large;
       for (const NodeId child : retained_.children.row(node)) {
         if (retained_.bytes[child] < least_bytes) continue;
-        bytes -= retained_.bytes[child];
-        pending.push_back(child);
+        largest = std::max(largest, retained_.bytes[child]);
+        rest -= retained_.bytes[child];
+        large.push_back(child);
       }
+      const bool descend =
+          !large.empty() && (is_namespace(node) || largest >= retained_.bytes[node] / 100 * kMostPercent);
+      if (descend) pending.insert(pending.end(), large.begin(), large.end());
+      const std::uint64_t bytes = descend ? rest : retained_.bytes[node];
       if (bytes >= least_bytes) found.push_back({node, object_above(node), bytes});
     }
     return found;
@@ -84,6 +94,7 @@ class PileFinder {
     for (int depth = 0; depth < kMaxNested; ++depth) {
       PileItems below = largest_group(from);
       if (below.group.retained_bytes < pile.bytes / 100 * kItemsPercent) break;
+      if (depth > 0 && !is_instance(below.type_id)) break;
       best = std::move(below);
       if (!is_plain_container(best.type_id)) break;
       from = best.group.members;
@@ -93,10 +104,6 @@ class PileFinder {
   }
 
   Owner owner(NodeId node, const HolderPath& path) const {
-    const auto kind_at = [&](NodeId at) {
-      if (!blocks_.is_object(at)) return Kind::kUnknown;
-      return graph_.census.types->info(blocks_.type(at)).kind;
-    };
     for (auto step = path.steps.rbegin(); step != path.steps.rend(); ++step) {
       const Kind kind = kind_at(step->node);
       if (kind == Kind::kLruCache) return {Owner::Kind::kLruCache, step->node};
@@ -139,7 +146,41 @@ class PileFinder {
     return "";
   }
 
+  // Of a pile, what is there because tracebacks are: they hold the frames of calls that are over, and those their
+  // locals.
+  std::uint64_t tracebacks_hold(const Pile& pile) const {
+    std::uint64_t bytes = 0;
+    std::vector<std::pair<NodeId, int>> pending{{pile.point, 0}};
+    for (std::size_t at = 0; at < pending.size() && at < kMostLooked; ++at) {
+      const auto [node, depth] = pending[at];
+      for (const NodeId child : retained_.children.row(node)) {
+        if (blocks_.is_object(child) && kind_at(child) == Kind::kTraceback) {
+          bytes += retained_.bytes[child];
+        } else if (depth < kMaxNested) {
+          pending.emplace_back(child, depth + (blocks_.is_object(child) ? 1 : 0));
+        }
+      }
+    }
+    return bytes;
+  }
+
  private:
+  Kind kind_at(NodeId node) const {
+    if (!blocks_.is_object(node)) return Kind::kUnknown;
+    return graph_.census.types->info(blocks_.type(node)).kind;
+  }
+
+  // A module, a class, the dict of one, or its table.
+  bool is_namespace(NodeId node) {
+    node = object_above(node);
+    if (node == kNoNode) return true;
+    const Kind kind = kind_at(node);
+    if (kind == Kind::kModule || kind == Kind::kType || kind == Kind::kClassicClass) return true;
+    if (kind != Kind::kDict) return false;
+    const HolderPath path = paths.path(node);
+    return !path.steps.empty() && HolderPaths::leads_to_names(path.steps.back().edge);
+  }
+
   NodeId object_above(NodeId node) const {
     while (node < blocks_.size() && !blocks_.is_object(node)) node = retained_.tree.idom[node];
     return node < blocks_.size() ? node : kNoNode;
@@ -249,8 +290,9 @@ void container(const Suspect& suspect, Diagnosis& found) {
 
 void traceback(const Suspect& suspect, Diagnosis& found) {
   found.code = "traceback-pins-frames";
-  found.title = fmt::format("a traceback keeps the frames of calls that are over: {}", bytes_text(found.bytes));
-  found.evidence.push_back("held by " + suspect.text);
+  found.title = fmt::format("{} keeps {}, whose tracebacks hold the frames of calls that are over: {}", suspect.text,
+                            suspect.held(), bytes_text(found.bytes));
+  found.evidence.emplace_back("a frame holds every local that it had when the exception passed through it");
   found.advice =
       "Keep no exception longer than it is handled: keep str(e) or traceback.format_exc(), or clear it "
       "(e.__traceback__ = None, traceback.clear_frames()).";
@@ -265,7 +307,7 @@ void query_log(const Suspect& suspect, Diagnosis& found) {
 
 void dominant(const Suspect& suspect, Diagnosis& found) {
   found.code = "dominant-holder";
-  found.severity = Severity::kMedium;
+  found.severity = Severity::kLow;  // it may well be what the program is for
   found.title = fmt::format("{} retains {}", suspect.text, bytes_text(found.bytes));
   if (suspect.items.group.count != 0) found.evidence.push_back("most of it is " + suspect.held());
   found.evidence.push_back(fmt::format("it is a {}; all of this would go with it", suspect.type));
@@ -282,6 +324,7 @@ Rule rule_for(const Suspect& suspect, const PileFinder& finder) {
   if (owner == Owner::Kind::kLruCache) return lru_cache;
   if (owner == Owner::Kind::kTraceback) return traceback;
   if (suspect.text.ends_with(".queries_log")) return query_log;
+  if (finder.tracebacks_hold(suspect.pile) >= suspect.pile.bytes / 100 * kItemsPercent) return traceback;
   const bool long_lived = owner == Owner::Kind::kClass || owner == Owner::Kind::kModule;
   const bool many = suspect.items.group.count >= kManyItems && finder.is_container(suspect.pile.holder);
   if (!long_lived || !many) return dominant;

@@ -12,7 +12,9 @@ namespace heapcore {
 namespace {
 
 constexpr std::size_t kShownCycles = 3;
-constexpr std::uint64_t kLeastLost = 100;    // objects
+constexpr std::uint64_t kLeastLost = 100;  // objects of a type; interpreters and libraries lose a few themselves
+constexpr std::uint64_t kManyLost = 1000;  // are said, however small
+constexpr std::uint64_t kLostBytes = 1 << 20;
 constexpr std::uint64_t kLeastTasks = 1000;  // that stand at one place
 
 // The edge at which a cycle is best cut: the one that closes it, if a class of the program's own has it; else such a
@@ -66,19 +68,40 @@ void Rules::uncollected_cycles() {
 }
 
 void Rules::lost_references() {
-  for (const AuditRow& row : incident_.audit.types) {
-    if (row.lost < kLeastLost) continue;
-    Diagnosis& found = add("lost-references", worth_saying(row.bytes) ? severity(row.bytes) : Severity::kLow, row.bytes,
-                           fmt::format("{} of type {} are held by nobody and never freed: a missing Py_DECREF",
-                                       counted(row.lost, "object"), row.type));
-    found.evidence.push_back(fmt::format("{} references too many are counted on {} of them", count_text(row.excess),
-                                         counted(row.count, "object")));
-    found.evidence.emplace_back("neither objects, frames, stacks, static data nor native blocks explain them");
+  struct Lost {
+    std::uint64_t count = 0;
+    std::uint64_t retained_bytes = 0;
+    NodeId example = kNoNode;
+  };
+  const HeapGraph& graph = incident_.holders->graph;
+  const Retained& retained = incident_.holders->retained;
+  std::vector<bool> held(graph.blocks.size());
+  for (const RootRef& root : graph.roots) {
+    if (root.word.kind < RootKind::kUnexplained) held[root.target] = true;
+  }
+  std::map<TypeId, Lost> types;
+  for (NodeId node = 0; node < graph.blocks.objects(); ++node) {
+    if (graph.excess[node] <= 0 || held[node] || !graph.in.row(node).empty()) continue;
+    Lost& lost = types[graph.blocks.type(node)];
+    if (lost.count++ == 0) lost.example = node;
+    lost.retained_bytes += retained.bytes[node];
+  }
+  for (const auto& [type, lost] : types) {
+    if (lost.count < kLeastLost || (lost.count < kManyLost && lost.retained_bytes < kLostBytes)) continue;
+    const std::uint64_t bytes = lost.retained_bytes;
+    const std::string name = graph.type_name(lost.example);
+    Diagnosis& found =
+        add("lost-references", worth_saying(bytes) ? severity(bytes) : Severity::kLow, bytes,
+            fmt::format("{} {} are held by nobody and never freed: a missing Py_DECREF", count_text(lost.count), name));
+    found.evidence.push_back(fmt::format("with what they hold: {}", share(bytes)));
+    found.evidence.emplace_back(
+        "their reference counts are above 0, and neither objects, frames, stacks, static data nor native blocks refer "
+        "to them");
     found.advice = fmt::format(
-        "Look for the C extension (or ctypes code) that handles {} and forgets to give back a "
-        "reference; `heapcore audit` lists the objects.",
-        row.type);
-    found.objects.push_back(row.example);
+        "Look for the C extension (or ctypes code) that handles {} and does not give back its reference; `heapcore "
+        "audit TARGET` lists the objects.",
+        name);
+    found.objects.push_back(graph.blocks.address(lost.example));
   }
 }
 

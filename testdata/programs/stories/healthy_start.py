@@ -1,0 +1,5 @@
+"""A fresh interpreter."""
+
+import story
+
+story.tell(lambda: None)
