@@ -31,9 +31,11 @@ constexpr CommandName kCommands[] = {
     {"malloc", "glibc malloc: arenas, free lists, mmapped chunks, what malloc_trim would return"},
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
+    {"map", "fragmentation of both allocators: what of each arena is live, as figures and as a picture"},
     {"cycles", "reference cycles, and what the collector has not collected yet"},
     {"audit", "objects whose reference count exceeds the references found"},
     {"paths", "who holds an object, or all objects of a type: shortest paths from named roots"},
+    {"pins", "which live objects keep nearly empty arenas and pages from going back"},
     {"refs", "what an object refers to, and who refers to it"},
     {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
@@ -162,6 +164,15 @@ void add_options(CLI::App& command, Options& options) {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     add_choice<GroupBy>(command, "--by", options.by,
                         {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
+  }
+  if (name == "map") {
+    add_choice<bool>(command, "--sort", options.by_address, {{"live", false}, {"address", true}});
+  }
+  if (name == "pins") {
+    command
+        .add_option("--below", options.below_percent,
+                    "arenas and pages of which less than so many percent are live; 25")
+        ->check(whole_number(1, 100, "a percentage from 1 to 100"));
   }
   if (name == "malloc") {
     command.add_option("ADDR", options.addresses, "which chunk holds this address, its state, its neighbours");

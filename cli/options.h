@@ -35,6 +35,8 @@ struct Options {
   bool garbage = false;                // cycles: only those the collector would free
   bool dot = false;                    // paths: in Graphviz's language
   bool retained = false;               // refs: what each retains as well
+  bool by_address = false;             // map: arenas in the order of their addresses, not the sparsest first
+  int below_percent = 25;              // pins: of what is nearly empty
   bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
   std::vector<std::string> addresses;  // what is asked about; of paths an address or a type's glob

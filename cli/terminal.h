@@ -12,6 +12,8 @@
 namespace heapcore {
 
 bool use_color(ColorChoice choice);
+// Columns of the terminal on standard output; 100 if that is none.
+std::size_t terminal_width();
 
 // One line on standard error that is drawn over itself, at most ten times a second, and gone at the end.
 class ProgressLine : public Progress {

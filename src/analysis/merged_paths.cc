@@ -46,6 +46,19 @@ class PathMerger {
     return answer;
   }
 
+  MergedHolders ways_of(const std::vector<NodeId>& nodes) {
+    MergedHolders merged;
+    for (const NodeId node : nodes) need(node);
+    std::map<std::uint32_t, std::uint32_t> ways;  // by shape
+    for (const NodeId node : nodes) {
+      const std::uint32_t shape = shape_of(node);
+      const auto [entry, is_new] = ways.try_emplace(shape, static_cast<std::uint32_t>(merged.ways.size()));
+      if (is_new) merged.ways.push_back(path_of(shape).second);
+      merged.way_of.push_back(entry->second);
+    }
+    return merged;
+  }
+
  private:
   struct Shape {
     std::uint32_t parent = kNoShape;  // of a root's: none
@@ -230,6 +243,11 @@ PathsAnswer paths_of_types(const Process& process, const HeapGraph& graph, const
     if (wanted[graph.blocks.type(node)]) nodes.push_back(node);
   }
   return PathMerger(process, graph, options, findings).run(nodes);
+}
+
+MergedHolders merge_holders(const Process& process, const HeapGraph& graph, const std::vector<NodeId>& nodes,
+                            bool values, Findings& findings) {
+  return PathMerger(process, graph, {0, values}, findings).ways_of(nodes);
 }
 
 }  // namespace heapcore

@@ -38,4 +38,14 @@ PathsAnswer paths_of_node(const Process& process, const HeapGraph& graph, NodeId
 PathsAnswer paths_of_types(const Process& process, const HeapGraph& graph, const std::string& glob,
                            const PathsOptions& options, Findings& findings);
 
+// How many nodes are held, each by its shortest path, for answers that group them.
+struct MergedHolders {
+  std::vector<std::uint32_t> way_of;  // of each node asked for, which of `ways`
+  std::vector<std::string> ways;
+};
+
+// `values`: keys of dicts may be shown.
+MergedHolders merge_holders(const Process& process, const HeapGraph& graph, const std::vector<NodeId>& nodes,
+                            bool values, Findings& findings);
+
 }  // namespace heapcore

@@ -349,6 +349,8 @@ REFERENCE = {"edge": str, "kind": re.compile("visited$|owned$|buffer$|weak$|cons
 
 RETAINED = {"address": ADDRESS, "type": str, "bytes": int, "retained_bytes": int, "root": (str, None), "path": str}
 
+PINNED = {"arenas": int, "bytes": int, "kept_bytes": int, "live_bytes": int, "blocks": int}
+
 HEADER = {
     "schema": int, "heapcore": str, "command": str,
     "target": {"kind": re.compile("core$|pid$"), "path": (str, None), "pid": (int, None), "executable": (str, None),
@@ -374,6 +376,19 @@ COMMANDS = {
                   "bytes_in_use": int, "bytes_free": int, "bytes_overhead": int}},
     "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
                "total": {"mapped_bytes": int}},
+    "map": {
+        "page_bytes": int,
+        "allocators": [{"allocator": str, "arenas": int, "bytes": int, "live_bytes": int, "free_bytes": int,
+                        "overhead_bytes": int, "free_arenas": COUNTED, "mmapped": COUNTED, "occupancy": [int]}],
+        "arenas": [{"address": ADDRESS, "allocator": str, "bytes": int, "live_bytes": int, "free_bytes": int,
+                    "cell_bytes": int, "pages": re.compile(r"[0-9.t?-]*$")}],
+        "arenas_count": int, "occupancy": [int],
+        "emptying": [{"allocator": str, "percent": int, "arenas": int, "freed_bytes": int, "moved_bytes": int}]},
+    "pins": {
+        "below_percent": int,
+        "pins": [{"allocator": str, "type": str, "held_by": (str, None), "count": int, "bytes": int, "kept_bytes": int,
+                  "arenas": int, "alone_in": int, "alone_bytes": int, "objects": [ADDRESS]}],
+        "pins_count": int, "allocators": [dict(PINNED, allocator=str)], "total": PINNED},
     "refs": {
         "addresses": [{
             "asked": ADDRESS, "address": (ADDRESS, None), "type": (str, None), "bytes": int, "out": [REFERENCE],
