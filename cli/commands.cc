@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "analysis/holders.h"
+#include "analysis/incident.h"
 #include "analysis/process.h"
 #include "analysis/reachable.h"
 #include "analysis/refs.h"
@@ -16,9 +16,11 @@
 #include "analysis/stock.h"
 #include "graph_commands.h"
 #include "malloc_commands.h"
+#include "output_file.h"
 #include "pyobj/mimalloc.h"
 #include "report/answers.h"
 #include "report/refs_answers.h"
+#include "report/report_answers.h"
 #include "report/show_answers.h"
 #include "space_commands.h"
 #include "terminal.h"
@@ -53,6 +55,11 @@ class Command {
     if (options_.command == "map") return answer_map(options_, process_, progress_, timings_, style_);
     return report();
   }
+
+  // Which of the conditions of --fail-if hold, a sentence each.
+  const std::vector<std::string>& reasons() const { return reasons_; }
+  // That one of them asks for what the target does not say.
+  const std::optional<Error>& failed() const { return failed_; }
 
  private:
   Answer types() {
@@ -122,8 +129,25 @@ class Command {
   }
 
   Answer report() {
-    const Stock stock = take_stock(process_, progress_, timings_);
-    return {report_json(process_, stock), report_text(process_, stock, style_)};
+    IncidentOptions how;
+    how.limit = options_.limit.value_or(how.limit);
+    how.values = options_.values;
+    how.ownership = options_.writes_html();
+    const Incident incident = investigate(process_, how, progress_, timings_);
+    process_.findings.sort();
+    for (const Condition& condition : options_.fail_if) {
+      Result<std::optional<std::string>> reason = why_true(condition, process_, incident);
+      if (!reason) {
+        failed_ = reason.error();
+        return {};
+      }
+      if (*reason) reasons_.push_back(fmt::format("--fail-if {}: {}", condition.text, **reason));
+    }
+    return timings_.time("render", [&]() -> Answer {
+      if (options_.writes_html()) return {Json(), report_html(process_, incident)};
+      if (options_.writes_json()) return {report_json(process_, incident, options_.limit.value_or(0)), ""};
+      return {Json(), report_text(process_, incident, style_)};
+    });
   }
 
   bool no_python() const { return process_.runtime() == nullptr; }
@@ -138,6 +162,8 @@ class Command {
   Process& process_;
   Timings& timings_;
   TextStyle style_;
+  std::vector<std::string> reasons_;
+  std::optional<Error> failed_;
 };
 
 ExitStatus refuse(const Error& error, Progress& progress) {
@@ -149,24 +175,15 @@ ExitStatus refuse(const Error& error, Progress& progress) {
 
 }  // namespace
 
-bool write_answer(const std::string& text, const std::string& path) {
-  std::FILE* file = path.empty() ? stdout : std::fopen(path.c_str(), "we");
-  if (file == nullptr) {
-    fmt::print(stderr, "heapcore: {} cannot be written: {}\nname another file with -o\n", path, errno_text(errno));
-    return false;
-  }
-  bool good = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
-  const int number = errno;
-  if (!path.empty()) good = std::fclose(file) == 0 && good;
-  if (!good && number != EPIPE) {
-    fmt::print(stderr, "heapcore: the answer could not be written whole to {}: {}\n",
-               path.empty() ? "standard output" : path, errno_text(number));
-  }
-  return good;
+bool write_answer(const std::string& text) {
+  OutputFile out("");
+  return out.open() && out.write(text);
 }
 
 ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
+  OutputFile output(options.output);
+  if (!output.open()) return ExitStatus::kUnreadable;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
   const std::string_view kWithoutMalloc[] = {"types", "pymalloc", "show",  "refs", "retained", "cycles",
@@ -184,9 +201,11 @@ ExitStatus run_command(const Options& options, Progress& progress) {
     if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
     return *status;
   }
-  Answer answer = Command(options, progress, *process, timings).run();
+  Command command(options, progress, *process, timings);
+  Answer answer = command.run();
+  if (command.failed()) return refuse(*command.failed(), progress);
   process->findings.sort();
-  const bool json = options.json || options.output.ends_with(".json");
+  const bool json = options.writes_json();
   std::string text = std::move(answer.text);
   timings.time("render", [&] {
     if (!json) return;
@@ -196,12 +215,14 @@ ExitStatus run_command(const Options& options, Progress& progress) {
     text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   });
   progress.end();
-  const bool written = write_answer(text, options.output);
+  const bool written = output.write(text);
   // The report and verify have a section of their own for them, and so has JSON.
   if (!json && options.command != "report" && options.command != "verify")
     fmt::print(stderr, "{}", warnings_text(process->findings));
   if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
   if (!written) return ExitStatus::kUnreadable;
+  for (const std::string& reason : command.reasons()) fmt::print(stderr, "{}\n", reason);
+  if (!command.reasons().empty()) return ExitStatus::kConditionHeld;
   return process->findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;
 }
 

@@ -8,9 +8,8 @@
 
 namespace heapcore {
 
-// Writes all of `text` to the file at `path`, or to standard output if that is empty. False, with a message on standard
-// error, if it did not go out whole.
-bool write_answer(const std::string& text, const std::string& path);
+// Writes all of `text` to standard output. False, with a message on standard error, if it did not go out whole.
+bool write_answer(const std::string& text);
 
 // Answers on standard output; warnings and errors on standard error.
 ExitStatus run_command(const Options& options, Progress& progress);

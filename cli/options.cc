@@ -46,7 +46,8 @@ constexpr CommandName kCommands[] = {
 constexpr const char* kFooter = R"(A first word that is a command name is the command; anything else is a core file:
   heapcore worker.core             heapcore --pid 7458
   heapcore types worker.core       heapcore types --pid 7458 --tracked --limit 50
-Exit status: 0 answered; 1 answered, with parts missing or damaged; 2 usage; 3 the target cannot be read.)";
+Exit status: 0 answered; 1 answered, with parts missing or damaged; 2 usage; 3 the target cannot be read;
+4 a condition of --fail-if holds.)";
 
 bool is_command(std::string_view word) {
   return std::any_of(std::begin(kCommands), std::end(kCommands), [&](const CommandName& c) { return word == c.name; });
@@ -130,6 +131,12 @@ void add_choice(CLI::App& command, const std::string& name, Value& value, const 
       words);
 }
 
+// The hint says what is allowed.
+struct BadCondition : CLI::ValidationError {
+  explicit BadCondition(const heapcore::Error& error) : CLI::ValidationError(error.message), hint(error.hint) {}
+  std::string hint;
+};
+
 // The options of one command. CLI11 writes into `options`, which outlives the parse.
 void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
@@ -198,7 +205,20 @@ void add_options(CLI::App& command, Options& options) {
     command.add_flag("--layouts", options.layouts, "where each field of the structures read lies, and who says so");
   }
   if (name == "report") {
-    command.add_option("-o,--output", options.output, "write the report to FILE: .txt, or .json for JSON");
+    command.add_option("-o,--output", options.output, "write the report to FILE: .txt, .json, or .html for a page");
+    command
+        .add_option_function<std::vector<std::string>>(
+            "--fail-if",
+            [&options](const std::vector<std::string>& texts) {
+              for (const std::string& text : texts) {
+                const Result<Condition> condition = parse_condition(text);
+                if (!condition) throw BadCondition(condition.error());
+                options.fail_if.push_back(*condition);
+              }
+            },
+            "exit with status 4 if it holds: retained>2G, rss>4G, finding=high ...; several may be given")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
 }
 
@@ -304,6 +324,9 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
                   best.empty() ? fmt::format("heapcore {} --help lists its options", options.command)
                                : fmt::format("did you mean {}?", best));
     return std::nullopt;
+  } catch (const BadCondition& error) {
+    early = usage(error.what(), error.hint);
+    return std::nullopt;
   } catch (const CLI::ParseError& error) {
     early = usage(error.what(), fmt::format("heapcore {} --help lists its options", options.command));
     return std::nullopt;
@@ -356,9 +379,14 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
                   "name the directory under which the target's files lie by their own paths");
     return std::nullopt;
   }
-  if (!options.output.empty() && !options.output.ends_with(".txt") && !options.output.ends_with(".json")) {
+  if (options.json && options.writes_html()) {
+    early = usage("-o of a page and --json are two forms", "leave one of the two out");
+    return std::nullopt;
+  }
+  if (!options.output.empty() && !options.output.ends_with(".txt") && !options.writes_json() &&
+      !options.writes_html()) {
     early = usage(fmt::format("-o: {} says by its ending no form that heapcore writes", options.output),
-                  "end the name in .txt or .json");
+                  "end the name in .txt, .json or .html");
     return std::nullopt;
   }
   if (options.target.core.empty() == (options.target.pid == 0)) {

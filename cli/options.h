@@ -7,10 +7,11 @@
 
 #include "analysis/process.h"
 #include "analysis/type_rows.h"
+#include "fail_if.h"
 
 namespace heapcore {
 
-enum class ExitStatus : int { kAnswered = 0, kIncomplete = 1, kUsage = 2, kUnreadable = 3 };
+enum class ExitStatus : int { kAnswered = 0, kIncomplete = 1, kUsage = 2, kUnreadable = 3, kConditionHeld = 4 };
 
 enum class ColorChoice : std::uint8_t { kAuto, kAlways, kNever };
 
@@ -39,7 +40,11 @@ struct Options {
   int below_percent = 25;              // pins: of what is nearly empty
   bool layouts = false;                // verify: where each field lies, and who says so
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
+  std::vector<Condition> fail_if;      // report: those under which the exit status is 4
   std::vector<std::string> addresses;  // what is asked about; of paths an address or a type's glob
+
+  bool writes_json() const { return json || output.ends_with(".json"); }
+  bool writes_html() const { return output.ends_with(".html"); }
 };
 
 // What is to be done instead of running a command: text for standard output (--help, --version) or standard error.

@@ -22,6 +22,12 @@ struct Diagnosis {
   std::vector<Addr> objects;          // to look at with `show`, `refs`, `paths`
 };
 
+// All the codes there are.
+inline constexpr const char* kDiagnosisCodes[] = {
+    "debug-query-log",       "dominant-holder",        "lost-references",    "malloc-fragmentation",
+    "native-growth",         "obmalloc-fragmentation", "static-registry",    "task-pileup",
+    "traceback-pins-frames", "unbounded-cache",        "uncollected-cycles", "untrimmed-malloc"};
+
 const char* severity_name(Severity severity);
 
 }  // namespace heapcore

@@ -5,6 +5,21 @@
 #include "pyobj/mimalloc.h"
 
 namespace heapcore {
+namespace {
+
+// Memory of which nobody said what is in it, and what an allocator should have accounted for and did not.
+bool is_unexplained(const LedgerRow& row) {
+  return row.category == "anonymous" || row.category.ends_with(" lost");
+}
+
+void weigh_ledger(Incident& incident) {
+  for (const LedgerRow& row : incident.ledger.rows) {
+    if (!is_unexplained(row)) incident.explained_bytes += row.bytes;
+    incident.not_dumped_bytes += row.not_dumped_bytes;
+  }
+}
+
+}  // namespace
 
 Incident investigate(Process& process, const IncidentOptions& options, Progress& progress, Timings& timings) {
   Incident incident;
@@ -20,6 +35,7 @@ Incident investigate(Process& process, const IncidentOptions& options, Progress&
   timings.time("summarise", [&] {
     incident.ledger =
         make_ledger(process, incident.census(), incident.obmalloc ? &*incident.obmalloc : nullptr, process.findings);
+    weigh_ledger(incident);
   });
   if (incident.holders) {
     const Holders& holders = *incident.holders;
@@ -32,6 +48,13 @@ Incident investigate(Process& process, const IncidentOptions& options, Progress&
     timings.time("audit", [&] { incident.audit = audit_counts(process, holders.graph, options.limit); });
     timings.time("unwind",
                  [&] { incident.threads = find_threads(process, holders, options.values, process.findings); });
+  }
+  if (incident.holders && options.ownership) {
+    timings.time("ownership", [&] {
+      OwnershipOptions how;
+      how.values = options.values;
+      incident.ownership = find_ownership(process, *incident.holders, how, process.findings);
+    });
   }
   timings.time("diagnose", [&] { incident.diagnoses = diagnose(process, incident, options); });
   return incident;

@@ -9,6 +9,7 @@
 #include "analysis/cycles.h"
 #include "analysis/diagnosis.h"
 #include "analysis/holders.h"
+#include "analysis/ownership.h"
 #include "analysis/stock.h"
 #include "analysis/threads.h"
 
@@ -22,6 +23,9 @@ struct Incident {
   CyclesAnswer cycles;
   AuditAnswer audit;
   ThreadsAnswer threads;
+  std::vector<OwnershipNode> ownership;  // only where it was asked for
+  std::uint64_t explained_bytes = 0;  // of those mapped, the ones that the ledger says more of than whose they may be
+  std::uint64_t not_dumped_bytes = 0;
   std::vector<Diagnosis> diagnoses;  // the most severe first, of one severity the largest
 
   // Null: no Python that could be read.
@@ -31,6 +35,7 @@ struct Incident {
 struct IncidentOptions {
   std::size_t limit = 20;  // of each list; 0 for no limit
   bool values = false;     // contents of strings may be shown
+  bool ownership = false;  // the picture of who owns the heap
 };
 
 // All passes. Fills the arenas' totals of process.heap().

@@ -9,7 +9,6 @@
 
 #include "analysis/ledger.h"
 #include "analysis/process.h"
-#include "analysis/stock.h"
 #include "analysis/type_rows.h"
 #include "pyobj/obmalloc.h"
 #include "support/timings.h"
@@ -39,9 +38,5 @@ std::string malloc_text(const Heap& heap, const TextStyle& style);
 
 nlohmann::ordered_json ledger_json(const Ledger& ledger);
 std::string ledger_text(const Ledger& ledger, const TextStyle& style);
-
-// The incident report: the summary, and one section for each of the answers above.
-nlohmann::ordered_json report_json(const Process& process, const Stock& stock);
-std::string report_text(const Process& process, const Stock& stock, const TextStyle& style);
 
 }  // namespace heapcore

@@ -135,17 +135,4 @@ Json ledger_json(const Ledger& ledger) {
   return answer;
 }
 
-Json report_json(const Process& process, const Stock& stock) {
-  Json answer;
-  answer["findings"] = Json::array();
-  answer["ledger"] = ledger_json(stock.ledger);
-  answer["types"] =
-      stock.census ? types_json(type_rows(*stock.census, GroupBy::kType, SortBy::kBytes, false), 0) : Json(nullptr);
-  answer["pymalloc"] = stock.obmalloc ? pymalloc_json(*stock.obmalloc) : Json(nullptr);
-  answer["malloc"] = process.heap() == nullptr ? Json(nullptr) : malloc_json(*process.heap());
-  answer["limits"] = Json::array();
-  for (const char* limit : kReportLimits) answer["limits"].push_back(limit);
-  return answer;
-}
-
 }  // namespace heapcore

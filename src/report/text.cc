@@ -36,77 +36,6 @@ std::string build_text(const PythonState& python) {
   return debug ? "debug" : "release";
 }
 
-namespace {
-
-// Who gives the objects their memory: "pymalloc, with debug hooks; jemalloc in malloc's place".
-std::string allocators_text(const Process& process, const Census& census) {
-  std::string_view name = census.python_allocator;
-  const bool hooked = name.ends_with("_debug");
-  if (hooked) name.remove_suffix(6);
-  std::string text = name.empty() ? "cannot be told" : std::string(name);
-  if (hooked) text += ", with debug hooks";
-  if (!process.malloc.other_allocator.empty()) text += "; " + process.malloc.other_allocator + " in malloc's place";
-  return text;
-}
-
-std::string process_section(const Process& process, const Stock& stock) {
-  const Snapshot& snapshot = process.snapshot;
-  const TargetInfo& info = snapshot.info;
-  TextTable table({{"", Align::kLeft}, {"", Align::kLeft}});
-  const std::string what =
-      info.kind == TargetKind::kCore ? "core file " + info.path : fmt::format("live process {}", info.pid);
-  table.add({"Target", printable(what)});
-  std::string command = printable(info.command.empty() ? info.executable : info.command);
-  if (info.kind == TargetKind::kCore && info.pid != 0) command += fmt::format("  (pid {})", info.pid);
-  table.add({"Process", command.empty() ? "unknown" : command});
-  if (info.kind == TargetKind::kProcess) {
-    table.add({"Stopped for", fmt::format("{:.1f} ms, then analysed from a copy", info.pause_seconds * 1000)});
-  } else if (info.signal != 0) {
-    table.add({"Signal", std::to_string(info.signal)});
-  }
-  table.add({"Threads", count_text(snapshot.threads.size())});
-  const PyRuntime* runtime = process.runtime();
-  if (runtime != nullptr) {
-    table.add({"Python", fmt::format("{}, {} build, found by {}, layout of {}", process.python.version,
-                                     build_text(process.python), runtime->located_by, runtime->traits.layout_version)});
-  } else {
-    table.add({"Python", process.python.undetermined ? "cannot be told (see the warnings)"
-                         : process.python.version.empty()
-                             ? "none in this process"
-                             : process.python.version + ", not decoded (see the warnings)"});
-  }
-  if (stock.census) table.add({"Objects in", allocators_text(process, *stock.census)});
-  if (const Heap* heap = process.heap()) {
-    table.add({"C library", fmt::format("{}, malloc found by {}, layout of {}", libc_text(*heap), located_text(*heap),
-                                        heap->layout_version)});
-  } else {
-    table.add({"C library", "no glibc malloc: " + printable(process.malloc.why_not)});
-  }
-  std::uint64_t not_dumped = 0;
-  for (const Mapping& mapping : snapshot.mappings) not_dumped += mapping.not_dumped_bytes;
-  table.add(
-      {"Memory", fmt::format("{} mapped, of which {} ({}) is not in the snapshot", bytes_text(snapshot.mapped_bytes()),
-                             bytes_text(not_dumped), percent_text(not_dumped, snapshot.mapped_bytes()))});
-  return table.text();
-}
-
-// One line a category: what a person reads in ten seconds.
-std::string ledger_summary(const Ledger& ledger) {
-  TextTable table({{"", Align::kLeft}, {"bytes", Align::kRight}, {"share", Align::kRight}, {"", Align::kLeft}});
-  for (std::size_t i = 0; i < ledger.rows.size();) {
-    const std::string& category = ledger.rows[i].category;
-    std::uint64_t bytes = 0;
-    std::uint64_t parts = 0;
-    const LedgerRow& largest = ledger.rows[i];
-    for (; i < ledger.rows.size() && ledger.rows[i].category == category; ++i, ++parts) bytes += ledger.rows[i].bytes;
-    std::string detail = printable(largest.detail);
-    if (parts > 1) detail = fmt::format("{} {}{}", bytes_text(largest.bytes), detail, parts > 2 ? ", ..." : "");
-    table.add({category, bytes_text(bytes), percent_text(bytes, ledger.mapped_bytes), detail});
-  }
-  table.add({"total", bytes_text(ledger.mapped_bytes), percent_text(ledger.mapped_bytes, ledger.mapped_bytes), ""});
-  return table.text("  ");
-}
-
 std::string obmalloc_line(const ObmallocUse& use) {
   const bool is_mimalloc = use.allocator == std::string_view("mimalloc");
   return fmt::format("  {}  {}, {}: {} in use ({}), {} free in used {}, {} in free {}\n", use.allocator,
@@ -115,8 +44,6 @@ std::string obmalloc_line(const ObmallocUse& use) {
                      bytes_text(use.bytes_free - use.bytes_free_pools), is_mimalloc ? "pages" : "pools",
                      bytes_text(use.bytes_free_pools), is_mimalloc ? "slices" : "pools");
 }
-
-}  // namespace
 
 const char* heapcore_version() {
   return HEAPCORE_VERSION;
@@ -255,32 +182,6 @@ std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
   table.add(
       {"total", bytes_text(ledger.mapped_bytes), "100.0 %", "", fmt::format("{} B", count_text(ledger.mapped_bytes))});
   return table.text("  ");
-}
-
-std::string report_text(const Process& process, const Stock& stock, const TextStyle& style) {
-  std::string text = process_section(process, stock);
-  text += heading("Where the memory is", style) + ledger_summary(stock.ledger);
-  if (stock.census) {
-    TextStyle top = style;
-    top.limit = style.limit == 0 ? 0 : std::min<std::size_t>(style.limit, 15);
-    text += heading("Python objects, by type", style);
-    text += types_text(type_rows(*stock.census, GroupBy::kType, SortBy::kBytes, false), top);
-    top.limit = std::min<std::size_t>(top.limit, 8);
-    text += heading("Python objects, by the module that defines their type", style);
-    text += types_text(type_rows(*stock.census, GroupBy::kModule, SortBy::kBytes, false), top);
-    const std::string lists = stock.census->rings_whole ? "agree" : "do not agree";
-    text += fmt::format("  {} of them are tracked by the collector; {}\n", count_text(stock.census->tracked.count),
-                        process.python.free_threaded ? "each says so itself, a free-threaded build has no lists of them"
-                                                     : "its lists " + lists + " with what was found");
-  }
-  text += heading("Allocators", style);
-  if (stock.obmalloc) text += obmalloc_line(*stock.obmalloc);
-  if (process.heap() != nullptr) text += malloc_line(*process.heap());
-  const std::string warnings = warnings_text(process.findings);
-  text += heading("Warnings and notes", style) + (warnings.empty() ? "  none\n" : warnings);
-  text += heading("What this report cannot tell", style);
-  for (const char* limit : kReportLimits) text += fmt::format("  - {}\n", limit);
-  return text;
 }
 
 }  // namespace heapcore

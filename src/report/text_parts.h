@@ -21,7 +21,8 @@ std::string amount(const Counted& value) {
   return fmt::format("{} ({})", count_text(value.count), bytes_text(value.bytes));
 }
 
-// malloc in three lines.
+// malloc in three lines, CPython's allocator in one.
 std::string malloc_line(const Heap& heap);
+std::string obmalloc_line(const ObmallocUse& use);
 
 }  // namespace heapcore

@@ -12,7 +12,6 @@ const char* heapcore_version();  // "0.1.0"
 
 // What the report says it cannot tell.
 inline constexpr const char* kReportLimits[] = {
-    "This version counts and adds up; it does not yet diagnose: the list of findings is always empty.",
     "No core can tell where objects were allocated, how the memory grew, or what past peaks were.",
     "Objects in static memory of the interpreter and of extension modules are not counted.",
 };

@@ -433,7 +433,12 @@ COMMANDS = {
                    "function": (str, None), "file": (str, None), "line": (int, None), "waits_for": (ADDRESS, None),
                    "waits_for_type": (str, None), "retained_bytes": int}],
         "tasks_ended": int},
-    "report": {},
+    "report": {
+        "findings": [{"code": str, "severity": re.compile("high$|medium$|low$"), "title": str, "bytes": int, "evidence": [str],
+                      "advice": str, "objects": [ADDRESS]}],
+        "ledger": {}, "retained": ({}, None), "types": ({}, None), "cycles": ({}, None), "audit": ({}, None),
+        "threads": ({}, None), "pymalloc": ({}, None), "malloc": ({}, None),
+        "confidence": {"mapped_bytes": int, "explained_bytes": int, "not_dumped_bytes": int, "cannot_tell": [str]}},
 }
 
 OPTIONAL_KEYS = {"address"}  # of a warning: not every warning has a place

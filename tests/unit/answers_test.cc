@@ -1,5 +1,6 @@
 // The answers as JSON and text: the keys that are a contract, columns that align, and hostile names that break neither.
 #include "report/answers.h"
+#include "report/report_answers.h"
 
 #include <gtest/gtest.h>
 
@@ -190,13 +191,13 @@ TEST(AnswersJson, LedgerAndReport) {
   EXPECT_EQ(answer["total"]["mapped_bytes"], 4196);
 
   Process process;  // with nothing in it
-  Stock stock;
-  stock.ledger = ledger;
-  const Json report = written(report_json(process, stock));
+  Incident incident;
+  incident.ledger = ledger;
+  const Json report = written(report_json(process, incident, 0));
   EXPECT_TRUE(report["findings"].is_array());
   EXPECT_TRUE(report["types"].is_null());
   EXPECT_TRUE(report["malloc"].is_null());
-  EXPECT_FALSE(report_text(process, stock, {}).empty());
+  EXPECT_FALSE(report_text(process, incident, {}).empty());
 }
 
 TEST(AnswersJson, HostileNamesComeOutAsJson) {
@@ -303,18 +304,18 @@ TEST(AnswersText, HostileNamesMoveNoCursor) {
     ledger.mapped_bytes += 4096;
     process.snapshot.info.path = process.snapshot.info.command = process.snapshot.info.executable = name;
     process.findings.add({"code", Room::kPyobj, 0x1000, name});
-    Stock stock;
-    stock.ledger = ledger;
+    Incident incident;
+    incident.ledger = ledger;
     for (const std::string& text : {ledger_text(ledger, {}), warnings_text(process.findings),
-                                    report_text(process, stock, {}), types_text(hostile_rows(), {})}) {
+                                    report_text(process, incident, {}), types_text(hostile_rows(), {})}) {
       for (const std::string& line : lines_of(text)) expect_harmless(line);
     }
     process.python.version = "unknown";
     process.malloc.why_not = name;
-    for (const std::string& line : lines_of(report_text(process, stock, {}))) expect_harmless(line);
+    for (const std::string& line : lines_of(report_text(process, incident, {}))) expect_harmless(line);
   }
   // Colour is asked for, then there are escapes, and ours only.
-  EXPECT_NE(report_text(process, Stock(), {true, 20}).find("\x1b[1m"), std::string::npos);
+  EXPECT_NE(report_text(process, Incident(), {true, 20}).find("\x1b[1m"), std::string::npos);
 }
 
 }  // namespace
