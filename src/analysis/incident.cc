@@ -49,6 +49,16 @@ Incident investigate(Process& process, const IncidentOptions& options, Progress&
     timings.time("unwind",
                  [&] { incident.threads = find_threads(process, holders, options.values, process.findings); });
   }
+  Findings reported_by_now;
+  timings.time("map", [&] { incident.map = map_memory(process, progress, reported_by_now); });
+  if (incident.holders) {
+    timings.time("pins", [&] {
+      PinsOptions how;
+      how.limit = options.limit;
+      how.values = options.values;
+      incident.pins = find_pins(process, *incident.holders, incident.map, how, process.findings);
+    });
+  }
   if (incident.holders && options.ownership) {
     timings.time("ownership", [&] {
       OwnershipOptions how;

@@ -8,8 +8,10 @@
 #include "analysis/audit.h"
 #include "analysis/cycles.h"
 #include "analysis/diagnosis.h"
+#include "analysis/fragmentation.h"
 #include "analysis/holders.h"
 #include "analysis/ownership.h"
+#include "analysis/pins.h"
 #include "analysis/stock.h"
 #include "analysis/threads.h"
 
@@ -23,6 +25,8 @@ struct Incident {
   CyclesAnswer cycles;
   AuditAnswer audit;
   ThreadsAnswer threads;
+  FragmentationMap map;                  // without allocators: none was found
+  std::optional<PinsAnswer> pins;        // nothing: no Python that could be read
   std::vector<OwnershipNode> ownership;  // only where it was asked for
   std::uint64_t explained_bytes = 0;  // of those mapped, the ones that the ledger says more of than whose they may be
   std::uint64_t not_dumped_bytes = 0;

@@ -141,16 +141,18 @@ class Picture {
       if (parent == 0) {
         node.edge = paths_.path(largest).text();
       } else if (holder != kNoNode) {
-        node.edge = edge(holder, largest);
+        node.edge = edge(holder, largest, HolderPaths::leads_to_names(nodes_[parent].edge));
       }
     }
     return node;
   }
 
   // Empty where the holder does not refer to it itself, but through something that it dominates as well.
-  std::string edge(NodeId holder, NodeId node) {
-    const std::string text = paths_.edge(holder, node);
-    return text == "?" ? "" : text;
+  std::string edge(NodeId holder, NodeId node, bool keys_are_names) {
+    const std::string text = paths_.edge(holder, node, keys_are_names);
+    if (text == "?") return "";
+    const bool is_name = keys_are_names && text.starts_with("['") && text.ends_with("']");
+    return is_name ? "." + text.substr(2, text.size() - 4) : text;
   }
 
   const HeapGraph& graph_;

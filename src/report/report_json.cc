@@ -2,6 +2,7 @@
 #include "report/holder_answers.h"
 #include "report/json_parts.h"
 #include "report/report_answers.h"
+#include "report/space_answers.h"
 #include "report/version.h"
 
 namespace heapcore {
@@ -60,6 +61,8 @@ Json report_json(const Process& process, const Incident& incident, std::size_t l
   answer["retained"] = python ? retained_json(incident.retained) : Json(nullptr);
   answer["types"] =
       python ? types_json(type_rows(*incident.census(), GroupBy::kType, SortBy::kBytes, false), limit) : Json(nullptr);
+  answer["map"] = incident.map.allocators.empty() ? Json(nullptr) : map_json(incident.map, {}, 0);
+  answer["pins"] = incident.pins ? pins_json(*incident.pins) : Json(nullptr);
   answer["cycles"] = python ? cycles_json(incident.cycles) : Json(nullptr);
   answer["audit"] = python ? audit_json(incident.audit) : Json(nullptr);
   answer["threads"] = python ? threads_json(incident.threads) : Json(nullptr);

@@ -5,6 +5,7 @@
 #include "report/format.h"
 #include "report/holder_answers.h"
 #include "report/report_answers.h"
+#include "report/space_answers.h"
 #include "report/text_parts.h"
 #include "report/version.h"
 
@@ -180,6 +181,31 @@ std::string holders_section(const RetainedAnswer& retained, const TextStyle& sty
   return text;
 }
 
+// One line an allocator, and what pins most.
+std::string fragmentation_section(const Incident& incident, const TextStyle& style) {
+  if (incident.map.allocators.empty()) return "";
+  std::string text = heading("Fragmentation", style);
+  for (const MapTotals& totals : incident.map.allocators) {
+    std::string line = fmt::format("{:<8}  {} hold {}, {} of it live", map_allocator_name(totals.allocator),
+                                   counted(totals.arenas, "arena"), bytes_text(totals.bytes),
+                                   percent_text(totals.live_bytes, totals.bytes));
+    for (const MapEmptying& row : incident.map.emptying) {
+      if (row.allocator != totals.allocator || row.percent != 25 || totals.arenas < 4) continue;
+      line += fmt::format("; the sparsest quarter holds {}, {} of it live", bytes_text(row.freed_bytes),
+                          percent_text(row.moved_bytes, row.freed_bytes));
+    }
+    text += "  " + line + "\n";
+  }
+  if (!incident.pins) return text;
+  for (std::size_t i = 0; i < cut(incident.pins->pins.size(), style, 3); ++i) {
+    const PinGroup& pin = incident.pins->pins[i];
+    text += fmt::format("  {:>8}  of {} kept by {} {} ({} live), held by {}\n", bytes_text(pin.kept_bytes),
+                        map_allocator_name(pin.allocator), count_text(pin.count), fitted(pin.type, kTypeColumns),
+                        bytes_text(pin.bytes), pin.held_by.empty() ? "nothing" : fitted(pin.held_by, kPathColumns));
+  }
+  return text;
+}
+
 std::string cycles_section(const CyclesAnswer& cycles, const TextStyle& style) {
   std::string text = heading("Cycles and garbage", style);
   text += fmt::format("  {} of uncollected garbage hold {}{}\n", counted(cycles.garbage.count, "object"),
@@ -260,6 +286,9 @@ std::string report_text(const Process& process, const Incident& incident, const 
     text += holders_section(incident.retained, style);
     text += heading("Python objects, by type", style);
     text += types_text(type_rows(*incident.census(), GroupBy::kType, SortBy::kBytes, false), at_most(style, 12));
+  }
+  text += fragmentation_section(incident, style);
+  if (incident.holders) {
     text += cycles_section(incident.cycles, style);
     text += threads_section(incident.threads, style);
   }

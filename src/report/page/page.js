@@ -27,6 +27,7 @@ function bytes(n) {
 }
 
 const percent = (part, whole) => whole > 0 ? (100 * part / whole).toFixed(1) + " %" : "-";
+const shorter = (type) => type.replace(/^builtins\./, "");
 const dotted = (module, name) => module && module !== "builtins" ? module + "." + name : name;
 
 // ---- Elements.
@@ -48,11 +49,11 @@ function el(tag, about, ...children) {
 const code = (text) => el("code", { text });
 const name = (text) => el("span", { class: "name", text });
 
-function section(id, title, intro) {
+function section(id, title, intro, short) {
   const node = el("section", { id }, el("h2", { text: title }));
   if (intro) node.append(el("p", { class: "dim", text: intro }));
   main.append(node);
-  sections.push({ id, title });
+  sections.push({ id, title: short || title });
   return node;
 }
 
@@ -143,12 +144,12 @@ function tiles() {
   const found = data.findings;
   const high = found.filter((f) => f.severity === "high").length;
   add("tile-findings", found.length === 0 ? "none" : String(found.length), found.length === 0 ? "findings" :
-      (found.length === 1 ? "finding" : "findings") + (high ? ", " + high + " of high severity" : ""));
+      (found.length === 1 ? "finding" : "findings") + (high === 0 ? "" : high === found.length ? ", of high severity" : ", " + high + " of high severity"));
   add("tile-mapped", bytes(mapped), "mapped");
   if (data.types) add("tile-python", bytes(data.types.total.bytes), counted(data.types.total.count, "Python object"));
   if (data.retained && data.retained.objects.length) {
     const top = data.retained.objects[0];
-    add("tile-retained", bytes(top.retained_bytes), "held by the largest holder, " + top.type);
+    add("tile-retained", bytes(top.retained_bytes), "held by the largest holder, a " + shorter(top.type));
   }
   const free = (data.pymalloc ? data.pymalloc.total.bytes_free : 0) + (data.malloc ? mallocFree() : 0);
   add("tile-free", bytes(free), "free, kept by the allocators");
@@ -172,7 +173,7 @@ function findings() {
   }
   for (const finding of data.findings) {
     const box = el("div", { class: "finding " + finding.severity, "data-code": finding.code });
-    box.append(el("h3", {}, el("span", { class: "badge", text: finding.severity }), name(bytes(finding.bytes) + " \u2013 " + finding.title)));
+    box.append(el("h3", {}, el("span", { class: "badge", text: finding.severity + " \u00b7 " + bytes(finding.bytes) }), name(finding.title)));
     box.append(el("ul", {}, ...finding.evidence.map((line) => el("li", { class: "name", text: line }))));
     if (finding.advice) box.append(el("div", { class: "advice" }, el("b", { text: "What to do: " }), finding.advice));
     const see = finding.objects.slice(0, 6).join(" ");
@@ -247,7 +248,7 @@ function place(cell, left, right, top, height) {
 
 function ledger() {
   const node = section("memory", "Where the memory is",
-    "Every mapped byte, by what it is. A click on a part of the picture shows what it is made of.");
+    "Every mapped byte, by what it is. A click on a part of the picture shows what it is made of.", "Memory");
   const root = ledgerTree();
   node.append(...treemap(root));
   node.append(el("h3", { text: "The same as a table" }));
@@ -281,7 +282,7 @@ function flame(rootData) {
   const left_out = (d) => !d.type && d !== rootData;
   const many = (d) => d.count > 1 ? " \u00d7 " + count(d.count) : "";
   const label = (d) => d === rootData ? "everything in use that something holds" : left_out(d) ? "(" + count(d.count) + " more)" :
-    (d.edge ? d.edge + "  " : "") + d.type + many(d);
+    (d.edge ? d.edge + "  " : "") + shorter(d.type) + many(d);
   function tell(node) {
     const d = node.data;
     said.replaceChildren(el("b", { text: label(d) }), ": retains " + bytes(d.bytes) + " (" + percent(d.bytes, rootData.bytes) + ")" +
@@ -320,11 +321,11 @@ function holders() {
   if (!data.retained) return;
   const node = section("holders", "Who holds it",
     "An object stands below the one that alone keeps it alive; if the upper went, all below it would go. The width is the bytes held. " +
-    "A click enlarges; objects of one type that hang on the same object are drawn as one.");
+    "A click enlarges; objects of one type that hang on the same object are drawn as one.", "Holders");
   if (data.ownership && data.ownership.length > 1) node.append(...flame(ownershipTree()));
   const whole = data.retained.total.bytes;
   const columns = [size("retains", (r) => r.retained_bytes), share((r) => r.retained_bytes, whole), size("its own", (r) => r.bytes),
-    words("type", (r) => r.type), words("held by", (r) => r.path), words("address", (r) => r.address, "code")];
+    words("type", (r) => shorter(r.type)), words("held by", (r) => r.path), words("address", (r) => r.address, "code")];
   node.append(el("h3", { text: "The largest holders" }), table(data.retained.objects, columns, { id: "retained-table", limit: 12 }));
   if (data.retained.accumulation_points.length)
     node.append(el("h3", { text: "Where the largest of these pile it up" }), table(data.retained.accumulation_points, columns, { limit: 8 }));
@@ -339,7 +340,7 @@ function holders() {
 
 function types() {
   if (!data.types) return;
-  const node = section("types", "Python objects, by type", "Bytes are what sys.getsizeof says: of a container without what it holds.");
+  const node = section("types", "Python objects, by type", "Bytes are what sys.getsizeof says: of a container without what it holds.", "Types");
   const whole = data.types.total.bytes;
   const grid = table(data.types.types, [words("type", (r) => dotted(r.module, r.name)), number("count", (r) => r.count), size("bytes", (r) => r.bytes),
     share((r) => r.bytes, whole), bar((r) => r.bytes, whole)], { id: "type-table", limit: 25, sort: 2 });
@@ -351,6 +352,100 @@ function types() {
   node.append(search, grid);
   node.append(el("p", { class: "dim small", id: "type-total", text: counted(data.types.total.count, "object") + ", " + bytes(whole) + " in all" +
     (data.types.left_out ? "; " + counted(data.types.left_out, "smaller type") + " not listed" : "") }));
+}
+
+// ---- Fragmentation.
+
+// Of a cell of the map: how much of it is live, or null where nothing was ever put.
+const liveShare = (c) => c >= "0" && c <= "9" ? (Number(c) + 1) / 10 : c === "." || c === "t" ? 0 : null;
+
+const CELL_WORDS = { ".": "free", "-": "never used", "t": "free, the top", "?": "not in the snapshot" };
+
+function color(variable) {
+  const probe = el("i");
+  probe.style.color = "var(" + variable + ")";
+  document.body.append(probe);
+  const rgb = getComputedStyle(probe).color.match(/\d+/g).map(Number);
+  probe.remove();
+  return rgb;
+}
+
+function paint(canvas, pages) {
+  const perRow = Math.min(pages.length, 512);
+  const rows = Math.ceil(pages.length / perRow);
+  const scale = Math.max(1, Math.round(1024 / perRow));
+  const height = rows === 1 ? 14 : 5;
+  canvas.width = perRow * scale;
+  canvas.height = rows * height;
+  canvas.style.height = canvas.height + "px";
+  const context = canvas.getContext("2d");
+  const free = color("--cell-0"), live = color("--cell-1"), none = color("--cell-none");
+  for (let i = 0; i < pages.length; ++i) {
+    const part = liveShare(pages[i]);
+    if (part === null && pages[i] !== "?") continue;
+    const weight = part ? 0.25 + 0.75 * part : 0;
+    const rgb = part === null ? none : free.map((from, channel) => Math.round(from + (live[channel] - from) * weight));
+    context.fillStyle = "rgb(" + rgb.join(",") + ")";
+    context.fillRect((i % perRow) * scale, Math.floor(i / perRow) * height, scale - (scale > 2 ? 1 : 0), height - (rows > 1 ? 1 : 0));
+  }
+}
+
+function strip(arena, said) {
+  const canvas = el("canvas", { role: "img", "aria-label": bytes(arena.bytes) + ", " + percent(arena.live_bytes, arena.bytes) + " live" });
+  const label = el("div", { class: "label" }, code(arena.address), "  " + bytes(arena.bytes) + ", " + percent(arena.live_bytes, arena.bytes) + " live");
+  canvas.addEventListener("mousemove", (event) => {
+    const box = canvas.getBoundingClientRect(), perRow = Math.min(arena.pages.length, 512), rows = Math.ceil(arena.pages.length / perRow);
+    const column = Math.floor((event.clientX - box.left) / box.width * perRow), row = Math.floor((event.clientY - box.top) / box.height * rows);
+    const i = Math.min(arena.pages.length - 1, Math.max(0, row * perRow + column)), c = arena.pages[i];
+    said.textContent = "0x" + (BigInt(arena.address) + BigInt(i) * BigInt(arena.cell_bytes)).toString(16) + ", " + bytes(arena.cell_bytes) + ": " +
+      (CELL_WORDS[c] || Number(c) * 10 + " to " + (Number(c) + 1) * 10 + " % live");
+  });
+  paint(canvas, arena.pages);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint(canvas, arena.pages));
+  return el("div", { class: "strip" }, label, el("div", { class: "cells" }, canvas));
+}
+
+function map() {
+  if (!data.map || !data.map.allocators.length) return;
+  const node = section("map", "Fragmentation",
+    "Each strip is memory that an allocator has from the system in one piece and can only give back whole (malloc: from its end). " +
+    "A cell is a page; the darker, the more of it is live. The sparsest come first.");
+  node.append(table(data.map.allocators, [words("allocator", (r) => r.allocator), number("arenas", (r) => r.arenas), size("held", (r) => r.bytes), size("live", (r) => r.live_bytes),
+    { title: "live share", value: (r) => r.live_bytes / r.bytes, text: (r) => percent(r.live_bytes, r.bytes), kind: "number" }, size("free", (r) => r.free_bytes),
+    size("overhead", (r) => r.overhead_bytes), number("wholly free arenas", (r) => r.free_arenas.count)], { id: "map-table" }));
+  for (const row of data.map.emptying.filter((r) => r.percent === 25 && r.arenas > 1)) {
+    node.append(el("p", { class: "small dim", text: "If the sparsest quarter of " + row.allocator + "'s arenas (" + count(row.arenas) + ") were emptied, " +
+      bytes(row.freed_bytes) + " would go back; " + bytes(row.moved_bytes) + " live in them." }));
+  }
+  const said = el("div", { class: "said small code", id: "map-said" });
+  for (const totals of data.map.allocators) {
+    const arenas = data.map.arenas.filter((arena) => arena.allocator === totals.allocator);
+    if (!arenas.length) continue;
+    const box = el("div", { class: "strips", "data-allocator": totals.allocator });
+    node.append(el("h3", { text: totals.allocator + ": " + counted(totals.arenas, "arena") + ", " + percent(totals.live_bytes, totals.bytes) + " live" }), box);
+    let shown = 0;
+    const more = el("button", { type: "button", class: "more", click: () => draw(500) });
+    const draw = (limit) => {
+      for (const stop = Math.min(arenas.length, shown + limit); shown < stop; ++shown) box.append(strip(arenas[shown], said));
+      more.textContent = "Show " + count(Math.min(500, arenas.length - shown)) + " more of " + count(arenas.length - shown);
+      more.hidden = shown === arenas.length;
+    };
+    draw(24);
+    node.append(more);
+  }
+  node.append(el("div", { class: "scale" }, "free", el("i"), "all of it live"), said);
+}
+
+// ---- Pins.
+
+function pins() {
+  if (!data.pins || !data.pins.pins.length) return;
+  const node = section("pins", "What keeps sparse memory from going back",
+    "The live objects in arenas that are less than " + data.pins.below_percent + " % live, by type and holder. Several may keep the same arena, so the first column does not add up; " +
+    "\u201calone\u201d counts arenas in which there is nothing else.", "Pins");
+  node.append(table(data.pins.pins, [size("keeps", (r) => r.kept_bytes), number("arenas", (r) => r.arenas), size("alone keeps", (r) => r.alone_bytes), number("objects", (r) => r.count),
+    size("live", (r) => r.bytes), words("allocator", (r) => r.allocator), words("type", (r) => shorter(r.type)), words("held by", (r) => r.held_by), words("one of them", (r) => r.objects[0], "code")],
+    { id: "pin-table", limit: 12 }));
 }
 
 // ---- Cycles and garbage.
@@ -432,7 +527,7 @@ function allocators() {
 // ---- Confidence.
 
 function confidence() {
-  const node = section("confidence", "How far to trust this");
+  const node = section("confidence", "How far to trust this", "", "Confidence");
   const list = el("dl");
   const add = (what, said) => list.append(el("dt", { text: what }), el("dd", { class: "name", text: said }));
   const c = data.confidence;
@@ -453,6 +548,8 @@ findings();
 ledger();
 holders();
 types();
+map();
+pins();
 cycles();
 threads();
 allocators();
