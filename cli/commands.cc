@@ -51,6 +51,7 @@ class Command {
     if (options_.command == "threads") return about_graph(answer_threads);
     if (options_.command == "audit") return about_graph(answer_audit);
     if (options_.command == "retained") return about_graph(answer_retained);
+    if (options_.command == "waste") return about_graph(answer_waste);
     if (options_.command == "pins") return about_graph(answer_pins);
     if (options_.command == "map") return answer_map(options_, process_, progress_, timings_, style_);
     return report();
@@ -187,7 +188,7 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
   const std::string_view kWithoutMalloc[] = {"types", "pymalloc", "show",  "refs", "retained", "cycles",
-                                             "paths", "threads",  "audit", "map",  "pins"};
+                                             "paths", "threads",  "audit", "map",  "pins",     "waste"};
   if (std::find(std::begin(kWithoutMalloc), std::end(kWithoutMalloc), options.command) != std::end(kWithoutMalloc))
     target.malloc_layout = LayoutSource::kTables;
   // Verifying compares with the DWARF of the exact build, where it is at hand.

@@ -41,6 +41,7 @@ constexpr CommandName kCommands[] = {
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
     {"threads", "what every thread was doing: Python and native frames, and what their locals hold; asyncio tasks"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
+    {"waste", "duplicate strings, sparse containers, boxed numbers, what slots would save"},
 };
 
 constexpr const char* kFooter = R"(A first word that is a command name is the command; anything else is a core file:

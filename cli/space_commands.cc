@@ -2,6 +2,7 @@
 
 #include "analysis/fragmentation.h"
 #include "analysis/pins.h"
+#include "analysis/waste.h"
 #include "report/space_answers.h"
 #include "terminal.h"
 
@@ -26,6 +27,16 @@ Answer answer_pins(const Options& options, Process& process, Progress& progress,
   const PinsAnswer answer =
       timings.time("pins", [&] { return find_pins(process, holders, map, how, process.findings); });
   return {pins_json(answer), pins_text(answer, style)};
+}
+
+Answer answer_waste(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style) {
+  WasteOptions how;
+  how.limit = options.limit.value_or(how.limit);
+  how.values = options.values;
+  const HeapGraph graph = link_heap(process, progress, process.findings, timings);
+  const WasteAnswer answer = timings.time("waste", [&] { return find_waste(process, graph, how, process.findings); });
+  return {waste_json(answer), waste_text(answer, style)};
 }
 
 }  // namespace heapcore

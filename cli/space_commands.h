@@ -13,5 +13,8 @@ Answer answer_map(const Options& options, Process& process, Progress& progress, 
 // REQUIRES: process.runtime() != nullptr.
 Answer answer_pins(const Options& options, Process& process, Progress& progress, Timings& timings,
                    const TextStyle& style);
+// REQUIRES: process.runtime() != nullptr.
+Answer answer_waste(const Options& options, Process& process, Progress& progress, Timings& timings,
+                    const TextStyle& style);
 
 }  // namespace heapcore

@@ -6,6 +6,7 @@
 
 #include "analysis/fragmentation.h"
 #include "analysis/pins.h"
+#include "analysis/waste.h"
 #include "report/answers.h"
 
 namespace heapcore {
@@ -30,5 +31,8 @@ std::string map_text(const FragmentationMap& map, const MapStyle& how, const Tex
 
 nlohmann::ordered_json pins_json(const PinsAnswer& answer);
 std::string pins_text(const PinsAnswer& answer, const TextStyle& style);
+
+nlohmann::ordered_json waste_json(const WasteAnswer& answer);
+std::string waste_text(const WasteAnswer& answer, const TextStyle& style);
 
 }  // namespace heapcore

@@ -349,6 +349,7 @@ REFERENCE = {"edge": str, "kind": re.compile("visited$|owned$|buffer$|weak$|cons
 
 RETAINED = {"address": ADDRESS, "type": str, "bytes": int, "retained_bytes": int, "root": (str, None), "path": str}
 
+WASTED = {"type": str, "count": int, "bytes": int, "wasted_bytes": int, "path": str, "objects": [ADDRESS]}
 PINNED = {"arenas": int, "bytes": int, "kept_bytes": int, "live_bytes": int, "blocks": int}
 
 HEADER = {
@@ -433,6 +434,10 @@ COMMANDS = {
                    "function": (str, None), "file": (str, None), "line": (int, None), "waits_for": (ADDRESS, None),
                    "waits_for_type": (str, None), "retained_bytes": int}],
         "tasks_ended": int},
+    "waste": {
+        "waste": [dict(WASTED, kind=str, held_by=(str, None))], "waste_count": int,
+        "strings": [dict(WASTED, length=int, held_by=(str, None), text=(str, None))], "strings_count": int,
+        "kinds": {}, "total": {"count": int, "bytes": int, "wasted_bytes": int}},
     "report": {
         "findings": [{"code": str, "severity": re.compile("high$|medium$|low$"), "title": str, "bytes": int, "evidence": [str],
                       "advice": str, "objects": [ADDRESS]}],
