@@ -22,6 +22,10 @@ std::size_t terminal_width() {
   return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col : kDefaultWidth;
 }
 
+namespace {
+constexpr std::int64_t kPatienceMs = 200;
+}
+
 ProgressLine::ProgressLine(bool wanted) : enabled_(wanted && ::isatty(STDERR_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
@@ -35,7 +39,12 @@ void ProgressLine::begin(std::string_view pass, std::uint64_t total) {
   total_ = total;
   done_ = 0;
   start_ = std::chrono::steady_clock::now();
-  next_draw_ms_ = 200;  // a pass shorter than that needs no progress
+  next_draw_ms_ = kPatienceMs;  // a pass shorter than that needs no progress
+  // One that cannot say how far it is will not be heard of again.
+  if (total == 0 && start_ - born_ > std::chrono::milliseconds(kPatienceMs)) {
+    const std::lock_guard lock(mutex_);
+    draw();
+  }
 }
 
 void ProgressLine::advance(std::uint64_t amount) {

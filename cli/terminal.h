@@ -36,6 +36,7 @@ class ProgressLine : public Progress {
   std::atomic<std::int64_t> next_draw_ms_{0};
   std::mutex mutex_;
   std::chrono::steady_clock::time_point start_;
+  const std::chrono::steady_clock::time_point born_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace heapcore

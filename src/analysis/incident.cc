@@ -19,55 +19,87 @@ void weigh_ledger(Incident& incident) {
   }
 }
 
+// The passes after the heap is linked, each named to whoever watches.
+class Passes {
+ public:
+  Passes(Process& process, const IncidentOptions& options, Progress& progress, Timings& timings)
+      : process_(process), options_(options), progress_(progress), timings_(timings) {}
+
+  Incident run() {
+    if (process_.runtime() != nullptr)
+      incident_.holders = find_holders(process_, progress_, process_.findings, timings_);
+    count_memory();
+    if (incident_.holders) ask_holders(*incident_.holders);
+    map_fragmentation();
+    if (incident_.holders && options_.ownership) {
+      pass("ownership", [&] {
+        OwnershipOptions how;
+        how.values = options_.values;
+        incident_.ownership = find_ownership(process_, *incident_.holders, how, process_.findings);
+      });
+    }
+    pass("diagnose", [&] { incident_.diagnoses = diagnose(process_, incident_, options_); });
+    return std::move(incident_);
+  }
+
+ private:
+  template <typename Work>
+  void pass(std::string_view name, Work&& work) {
+    progress_.begin(name, 0);
+    timings_.time(name, work);
+  }
+
+  void count_memory() {
+    // The census has met, and reported, whatever is damaged in pools and chunks.
+    Findings reported_by_census;
+    Findings& findings = incident_.holders ? reported_by_census : process_.findings;
+    pass("walk", [&] {
+      if (process_.runtime() != nullptr)
+        incident_.obmalloc = summarise_allocator(process_.snapshot, *process_.runtime(), findings);
+      if (Heap* heap = process_.heap()) count_chunks(process_.snapshot, *heap, findings);
+    });
+    pass("summarise", [&] {
+      incident_.ledger = make_ledger(process_, incident_.census(), incident_.obmalloc ? &*incident_.obmalloc : nullptr,
+                                     process_.findings);
+      weigh_ledger(incident_);
+    });
+  }
+
+  void ask_holders(const Holders& holders) {
+    const std::size_t limit = options_.limit;
+    const bool values = options_.values;
+    Findings& findings = process_.findings;
+    pass("retained", [&] {
+      incident_.retained = retained_answer(process_, holders, {kNoNode, limit, values}, findings);
+    });
+    pass("cycles", [&] { incident_.cycles = find_cycles(process_, holders, {limit, values, false}, findings); });
+    pass("audit", [&] { incident_.audit = audit_counts(process_, holders.graph, limit); });
+    pass("unwind", [&] { incident_.threads = find_threads(process_, holders, values, findings); });
+  }
+
+  void map_fragmentation() {
+    Findings reported_by_now;
+    pass("map", [&] { incident_.map = map_memory(process_, progress_, reported_by_now); });
+    if (!incident_.holders) return;
+    pass("pins", [&] {
+      PinsOptions how;
+      how.limit = options_.limit;
+      how.values = options_.values;
+      incident_.pins = find_pins(process_, *incident_.holders, incident_.map, how, process_.findings);
+    });
+  }
+
+  Process& process_;
+  const IncidentOptions& options_;
+  Progress& progress_;
+  Timings& timings_;
+  Incident incident_;
+};
+
 }  // namespace
 
 Incident investigate(Process& process, const IncidentOptions& options, Progress& progress, Timings& timings) {
-  Incident incident;
-  if (process.runtime() != nullptr) incident.holders = find_holders(process, progress, process.findings, timings);
-  // The census has met, and reported, whatever is damaged in pools and chunks.
-  Findings reported_by_census;
-  Findings& findings = incident.holders ? reported_by_census : process.findings;
-  timings.time("walk", [&] {
-    if (process.runtime() != nullptr)
-      incident.obmalloc = summarise_allocator(process.snapshot, *process.runtime(), findings);
-    if (Heap* heap = process.heap()) count_chunks(process.snapshot, *heap, findings);
-  });
-  timings.time("summarise", [&] {
-    incident.ledger =
-        make_ledger(process, incident.census(), incident.obmalloc ? &*incident.obmalloc : nullptr, process.findings);
-    weigh_ledger(incident);
-  });
-  if (incident.holders) {
-    const Holders& holders = *incident.holders;
-    timings.time("retained", [&] {
-      incident.retained = retained_answer(process, holders, {kNoNode, options.limit, options.values}, process.findings);
-    });
-    timings.time("cycles", [&] {
-      incident.cycles = find_cycles(process, holders, {options.limit, options.values, false}, process.findings);
-    });
-    timings.time("audit", [&] { incident.audit = audit_counts(process, holders.graph, options.limit); });
-    timings.time("unwind",
-                 [&] { incident.threads = find_threads(process, holders, options.values, process.findings); });
-  }
-  Findings reported_by_now;
-  timings.time("map", [&] { incident.map = map_memory(process, progress, reported_by_now); });
-  if (incident.holders) {
-    timings.time("pins", [&] {
-      PinsOptions how;
-      how.limit = options.limit;
-      how.values = options.values;
-      incident.pins = find_pins(process, *incident.holders, incident.map, how, process.findings);
-    });
-  }
-  if (incident.holders && options.ownership) {
-    timings.time("ownership", [&] {
-      OwnershipOptions how;
-      how.values = options.values;
-      incident.ownership = find_ownership(process, *incident.holders, how, process.findings);
-    });
-  }
-  timings.time("diagnose", [&] { incident.diagnoses = diagnose(process, incident, options); });
-  return incident;
+  return Passes(process, options, progress, timings).run();
 }
 
 }  // namespace heapcore

@@ -1,8 +1,10 @@
 """The incident report: its sections say what the single commands say, its JSON keeps to its schema, no form of it shows
 what was to be withheld, its conditions hold when they are true, and Ctrl-C leaves nothing behind."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -255,6 +257,32 @@ while True: os.read(0, 1) or __import__("time").sleep(1000)
         self.assertGreater(interrupted, len(self.views) * 2, "too fast to be interrupted")
         with open("/proc/%d/status" % self.target.pid) as file:
             self.assertIn("TracerPid:\t0\n", file.read())
+
+    def on_a_terminal(self, milliseconds=None):
+        """The status of a report, and what a terminal got to see of it on standard error."""
+        screen, stderr = pty.openpty()
+        run = subprocess.Popen([harness.binary(), "report", *self.views["live"], "--threads", "1"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=stderr)
+        os.close(stderr)
+        seen = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while True:
+                seen += os.read(screen, 1 << 12)
+                if milliseconds is not None and b"\r" in seen:
+                    time.sleep(milliseconds / 1000)
+                    run.send_signal(signal.SIGINT)
+                    milliseconds = None
+        os.close(screen)
+        return run.wait(timeout=60), seen.decode()
+
+    def test_progress_is_shown_and_goes(self):
+        status, seen = self.on_a_terminal()
+        self.assertIn(status, (0, 1))
+        self.assertRegex(seen, r"(link|dominate|retained|cycles|pins|diagnose) (\.\.\.| *\d+ %)")
+        self.assertEqual(seen[-4:], "\r\x1b[K")
+        status, seen = self.on_a_terminal(milliseconds=20)
+        self.assertEqual(status, 130, seen)
+        self.assertEqual(seen[-4:], "\r\x1b[K")
 
     def test_an_old_report_survives(self):
         with tempfile.TemporaryDirectory() as directory:
