@@ -88,15 +88,17 @@ bool OutputFile::open() {
   const std::size_t name = final_path_.rfind('/') + 1;  // 0 where there is no slash
   temporary_path_ = fmt::format("{}.{}.{}.part", final_path_.substr(0, name), final_path_.substr(name), ::getpid());
   const mode_t mode = exists ? old.st_mode & 0777 : 0666;
-  descriptor_ = ::open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  if (descriptor_ < 0) {
-    const int number = errno;
-    temporary_path_.clear();
-    return complain("cannot be written", number);
-  }
+  // Before there is one, lest a signal come in between.
   if (temporary_path_.size() < unfinished_path.size()) {
     std::memcpy(unfinished_path.data(), temporary_path_.c_str(), temporary_path_.size() + 1);
     is_unfinished = true;
+  }
+  descriptor_ = ::open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (descriptor_ < 0) {
+    const int number = errno;
+    is_unfinished = false;
+    temporary_path_.clear();
+    return complain("cannot be written", number);
   }
   return true;
 }

@@ -74,6 +74,12 @@ class Passes {
     });
     pass("cycles", [&] { incident_.cycles = find_cycles(process_, holders, {limit, values, false}, findings); });
     pass("audit", [&] { incident_.audit = audit_counts(process_, holders.graph, limit); });
+    pass("waste", [&] {
+      WasteOptions how;
+      how.limit = limit;
+      how.values = values;
+      incident_.waste = find_waste(process_, holders.graph, how, findings);
+    });
     pass("unwind", [&] { incident_.threads = find_threads(process_, holders, values, findings); });
   }
 

@@ -14,6 +14,7 @@
 #include "analysis/pins.h"
 #include "analysis/stock.h"
 #include "analysis/threads.h"
+#include "analysis/waste.h"
 
 namespace heapcore {
 
@@ -27,6 +28,7 @@ struct Incident {
   ThreadsAnswer threads;
   FragmentationMap map;                  // without allocators: none was found
   std::optional<PinsAnswer> pins;        // nothing: no Python that could be read
+  std::optional<WasteAnswer> waste;      // likewise
   std::vector<OwnershipNode> ownership;  // only where it was asked for
   std::uint64_t explained_bytes = 0;  // of those mapped, the ones that the ledger says more of than whose they may be
   std::uint64_t not_dumped_bytes = 0;

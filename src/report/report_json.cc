@@ -63,6 +63,7 @@ Json report_json(const Process& process, const Incident& incident, std::size_t l
       python ? types_json(type_rows(*incident.census(), GroupBy::kType, SortBy::kBytes, false), limit) : Json(nullptr);
   answer["map"] = incident.map.allocators.empty() ? Json(nullptr) : map_json(incident.map, {}, 0);
   answer["pins"] = incident.pins ? pins_json(*incident.pins) : Json(nullptr);
+  answer["waste"] = incident.waste ? waste_json(*incident.waste) : Json(nullptr);
   answer["cycles"] = python ? cycles_json(incident.cycles) : Json(nullptr);
   answer["audit"] = python ? audit_json(incident.audit) : Json(nullptr);
   answer["threads"] = python ? threads_json(incident.threads) : Json(nullptr);

@@ -184,7 +184,7 @@ std::string holders_section(const RetainedAnswer& retained, const TextStyle& sty
 // One line an allocator, and what pins most.
 std::string fragmentation_section(const Incident& incident, const TextStyle& style) {
   if (incident.map.allocators.empty()) return "";
-  std::string text = heading("Fragmentation", style);
+  std::string text = heading("Fragmentation and waste", style);
   for (const MapTotals& totals : incident.map.allocators) {
     std::string line = fmt::format("{:<8}  {} hold {}, {} of it live", map_allocator_name(totals.allocator),
                                    counted(totals.arenas, "arena"), bytes_text(totals.bytes),
@@ -195,6 +195,18 @@ std::string fragmentation_section(const Incident& incident, const TextStyle& sty
                           percent_text(row.moved_bytes, row.freed_bytes));
     }
     text += "  " + line + "\n";
+  }
+  if (incident.waste && incident.waste->total.wasted_bytes != 0) {
+    text += fmt::format("  {} of what is live are wasted: ", bytes_text(incident.waste->total.wasted_bytes));
+    std::string kinds;
+    for (std::size_t i = 0; i < kWasteKinds; ++i) {
+      const WasteFigures& figures = incident.waste->by_kind[i];
+      if (figures.wasted_bytes < incident.waste->total.wasted_bytes / 10) continue;
+      std::string name(waste_kind_name(static_cast<WasteKind>(i)));
+      std::replace(name.begin(), name.end(), '_', ' ');
+      kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", name, bytes_text(figures.wasted_bytes));
+    }
+    text += kinds + "\n";
   }
   if (!incident.pins) return text;
   for (std::size_t i = 0; i < cut(incident.pins->pins.size(), style, 3); ++i) {

@@ -16,7 +16,7 @@ import harness
 
 PASSWORD = "xyzzy-9f31c07b"
 HEADER_KEYS = {"schema", "heapcore", "command", "target", "warnings", "notes"}
-SINGLE_COMMANDS = ("ledger", "retained", "types", "map", "pins", "cycles", "audit", "threads", "pymalloc", "malloc")
+SINGLE_COMMANDS = ("ledger", "retained", "types", "map", "pins", "waste", "cycles", "audit", "threads", "pymalloc", "malloc")
 
 
 def some_interpreters():
@@ -112,7 +112,7 @@ class Sections(ReportTest):
             with self.subTest(view):
                 answer = harness.heapcore("report", *target)
                 text = answer.stdout
-                headings = ["Findings", "Where the memory is", "Who holds it", "Python objects, by type", "Fragmentation",
+                headings = ["Findings", "Where the memory is", "Who holds it", "Python objects, by type", "Fragmentation and waste",
                             "Cycles and garbage", "Threads", "Allocators", "How far to trust this", "Warnings and notes"]
                 places = [re.search("^" + heading + "(:.*)?$", text, re.M).start() for heading in headings]
                 self.assertEqual(places, sorted(places))

@@ -448,6 +448,23 @@ function pins() {
     { id: "pin-table", limit: 12 }));
 }
 
+// ---- Waste.
+
+function waste() {
+  if (!data.waste || !data.waste.waste.length) return;
+  const node = section("waste", "Waste", "What the same contents would do without; nothing is counted twice.");
+  const kinds = Object.entries(data.waste.kinds).map(([kind, figures]) => ({ kind: kind.replace(/_/g, " "), ...figures })).filter((r) => r.count);
+  const total = data.waste.total.wasted_bytes;
+  node.append(table(kinds, [size("wasted", (r) => r.wasted_bytes), bar((r) => r.wasted_bytes, total), size("of", (r) => r.bytes), number("objects", (r) => r.count), words("what", (r) => r.kind)],
+    { id: "waste-table", sort: 0 }));
+  node.append(el("h3", { text: "By type and holder" }), table(data.waste.waste, [size("wasted", (r) => r.wasted_bytes), number("objects", (r) => r.count), words("what", (r) => r.kind.replace(/_/g, " ")),
+    words("type", (r) => shorter(r.type)), words("held by", (r) => r.held_by || "several, or roots"), words("such as", (r) => r.path), words("one of them", (r) => r.objects[0], "code")], { limit: 10 }));
+  if (data.waste.strings.length) {
+    node.append(el("h3", { text: "Strings with equal contents" }), table(data.waste.strings, [size("wasted", (r) => r.wasted_bytes), number("copies", (r) => r.count), number("length", (r) => r.length),
+      words("type", (r) => r.text === null ? r.type : r.type + " " + r.text), words("such as", (r) => r.path), words("one of them", (r) => r.objects[0], "code")], { limit: 8 }));
+  }
+}
+
 // ---- Cycles and garbage.
 
 function cycles() {
@@ -550,6 +567,7 @@ holders();
 types();
 map();
 pins();
+waste();
 cycles();
 threads();
 allocators();
