@@ -14,11 +14,11 @@ PinnedPages::PinnedPages(AddrRange region, std::uint64_t page_bytes, std::uint64
 void PinnedPages::see(const Chunk& chunk) {
   const AddrRange range = {chunk.address, chunk.address + chunk.size_bytes};
   if (chunk.in_use()) {
-    close_run();
+    close_free_run();
   } else if (free_run_.end == range.start) {
     free_run_.end = range.end;
   } else {
-    close_run();
+    close_free_run();
     free_run_ = range;
   }
   for (Addr at = range.start; at < range.end;) {
@@ -32,7 +32,7 @@ void PinnedPages::see(const Chunk& chunk) {
 }
 
 // Of a run of free chunks the whole pages behind the links go back.
-void PinnedPages::close_run() {
+void PinnedPages::close_free_run() {
   if (free_run_.empty()) return;
   const Addr end = align_down(free_run_.end, page_bytes_);
   for (Addr at = align_up(free_run_.start + links_bytes_, page_bytes_); at < end; at += page_bytes_) {
@@ -49,26 +49,21 @@ bool PinnedPages::is_pinned(const Page& page) const {
          std::uint64_t{page.live_bytes} * 100 < page_bytes_ * below_percent_;
 }
 
-std::vector<PinnedRun> PinnedPages::finish() {
-  close_run();
-  std::vector<PinnedRun> runs;
+std::vector<PinnedPage> PinnedPages::finish() {
+  close_free_run();
+  std::vector<PinnedPage> pinned;
   for (std::size_t i = 0; i < pages_.size();) {
+    const std::size_t first = i++;
     // Links in a page before it are there with or without what lives behind.
-    if (!is_pinned(pages_[i]) || pages_[i].live_bytes == 0) {
-      ++i;
-      continue;
-    }
-    PinnedRun run;
-    run.pages.start = first_page_ + i * page_bytes_;
-    for (; i < pages_.size() && is_pinned(pages_[i]); ++i) run.live_bytes += pages_[i].live_bytes;
-    run.pages.end = first_page_ + i * page_bytes_;
-    runs.push_back(run);
+    if (!is_pinned(pages_[first]) || pages_[first].live_bytes == 0) continue;
+    while (i < pages_.size() && is_pinned(pages_[i]) && pages_[i].live_bytes == 0) ++i;
+    pinned.push_back({{first_page_ + first * page_bytes_, first_page_ + i * page_bytes_}, pages_[first].live_bytes});
   }
-  return runs;
+  return pinned;
 }
 
-std::vector<PinnedRun> pinned_pages(const Heap& heap, Reader& reader, const Region& region, unsigned below_percent,
-                                    Findings& findings) {
+std::vector<PinnedPage> pinned_pages(const Heap& heap, Reader& reader, const Region& region, unsigned below_percent,
+                                     Findings& findings) {
   PinnedPages pages(region.range, heap.page_bytes, heap.layout.malloc_chunk.size_bytes, below_percent);
   for_each_chunk(heap, reader, region, findings, [&](const Chunk& chunk) { pages.see(chunk); });
   return pages.finish();

@@ -1,9 +1,9 @@
-// Runs of malloc's pages that malloc_trim(0) cannot give back although little of them is live.
+// Pages of malloc's that malloc_trim(0) cannot give back although little of them is live.
 //
 // malloc_trim releases the whole pages inside free chunks, once neighbours are joined. So a page stays if any of it is
-// live, or if the links of a free chunk lie in it. A run is of neighbouring pages that stay, each with less than a given
-// share live, from the first that anything lives in; it ends where a page goes back, or where one is well used. Chunks
-// in a tcache or a fastbin count as free: what they hold back is not for live objects to change.
+// live; and so does one without anything live in which the links of a free chunk lie, if something lives right before
+// that. Such a page goes with the page before it. Chunks in a tcache or a fastbin count as free: what they hold back is
+// not for live objects to change.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +16,11 @@
 
 namespace heapcore {
 
-struct PinnedRun {
-  AddrRange pages;
+struct PinnedPage {
+  AddrRange range;               // of one page, and of those behind it that only links keep
   std::uint64_t live_bytes = 0;  // never 0
 
-  std::uint64_t kept_bytes() const { return pages.size_bytes() - live_bytes; }
+  std::uint64_t kept_bytes() const { return range.size_bytes() - live_bytes; }
 };
 
 // Fed with the chunks of one region in address order.
@@ -30,7 +30,7 @@ class PinnedPages {
   PinnedPages(AddrRange region, std::uint64_t page_bytes, std::uint64_t links_bytes, unsigned below_percent);
 
   void see(const Chunk& chunk);
-  std::vector<PinnedRun> finish();
+  std::vector<PinnedPage> finish();
 
  private:
   struct Page {
@@ -39,7 +39,7 @@ class PinnedPages {
     bool goes_back = false;
   };
 
-  void close_run();
+  void close_free_run();
   bool is_pinned(const Page& page) const;
 
   Addr first_page_;
@@ -51,7 +51,7 @@ class PinnedPages {
 };
 
 // Of one region of the heap.
-std::vector<PinnedRun> pinned_pages(const Heap& heap, Reader& reader, const Region& region, unsigned below_percent,
-                                    Findings& findings);
+std::vector<PinnedPage> pinned_pages(const Heap& heap, Reader& reader, const Region& region, unsigned below_percent,
+                                     Findings& findings);
 
 }  // namespace heapcore

@@ -6,6 +6,7 @@
 
 #include "analysis/merged_paths.h"
 #include "analysis/pinned_pages.h"
+#include "pyobj/mimalloc.h"
 
 namespace heapcore {
 namespace {
@@ -13,8 +14,9 @@ namespace {
 // A container that dominates more than this is no part of a thing, but a collection of things.
 constexpr std::size_t kMostParts = 32;
 constexpr int kMostSteps = 32;
+constexpr std::uint64_t kMiSliceBytes = 64 << 10;
 
-// An arena or a run of pages.
+// An arena, a page of mimalloc's, or one of malloc's.
 struct Pinned {
   AddrRange range;
   MapAllocator allocator = MapAllocator::kObmalloc;
@@ -35,6 +37,7 @@ class PinFinder {
   PinsAnswer run() {
     answer_.below_percent = options_.below_percent;
     find_sparse_arenas();
+    find_sparse_mi_pages();
     find_pinned_pages();
     std::sort(pinned_.begin(), pinned_.end(),
               [](const Pinned& a, const Pinned& b) { return a.range.start < b.range.start; });
@@ -77,8 +80,26 @@ class PinFinder {
   void find_sparse_arenas() {
     for (const MapArena& arena : map_.arenas) {
       const bool sparse = arena.live_share() * 100 < options_.below_percent;
-      if (arena.allocator == MapAllocator::kMalloc || arena.live_bytes == 0 || !sparse) continue;
+      if (arena.allocator != MapAllocator::kObmalloc || arena.live_bytes == 0 || !sparse) continue;
       add_pinned(arena.allocator, {arena.address, arena.address + arena.bytes}, arena.live_bytes);
+    }
+  }
+
+  // mimalloc gives its pages back one by one.
+  void find_sparse_mi_pages() {
+    if (!process_.runtime()->mimalloc) return;
+    Reader reader(process_.snapshot.space);
+    Findings reported_by_map;
+    const std::vector<Addr> delayed = read_delayed_frees(reader, *process_.runtime(), reported_by_map);
+    MiFreeBlocks free;
+    for (const MiSegment& segment : read_mi_segments(reader, *process_.runtime(), reported_by_map)) {
+      for (const MiPage& page : segment.pages) {
+        read_free_blocks(reader, page, delayed, free, reported_by_map);
+        const std::uint64_t live_bytes = (page.capacity - free.count) * page.block_bytes;
+        const Addr start = align_down(page.first_block, kMiSliceBytes);
+        if (live_bytes != 0 && live_bytes * 100 < page.span_bytes * options_.below_percent)
+          add_pinned(MapAllocator::kMimalloc, {start, start + page.span_bytes}, live_bytes);
+      }
     }
   }
 
@@ -88,8 +109,8 @@ class PinFinder {
     Reader reader(process_.snapshot.space);
     Findings reported_by_map;
     for (const Region& region : heap->regions) {
-      for (const PinnedRun& run : pinned_pages(*heap, reader, region, options_.below_percent, reported_by_map))
-        add_pinned(MapAllocator::kMalloc, run.pages, run.live_bytes);
+      for (const PinnedPage& page : pinned_pages(*heap, reader, region, options_.below_percent, reported_by_map))
+        add_pinned(MapAllocator::kMalloc, page.range, page.live_bytes);
     }
   }
 
@@ -126,7 +147,9 @@ class PinFinder {
     if (end <= pinned.range.start || end < start) return;
     const std::uint64_t bytes = std::min(end, pinned.range.end) - std::max(start, pinned.range.start);
     shares_.push_back({index, whole_of(node), bytes});
-    ++totals_of(pinned.allocator).blocks;
+    const bool seen_before =
+        start < pinned.range.start && index != 0 && pinned_[index - 1].range.end == pinned.range.start;
+    if (!seen_before) ++totals_of(pinned.allocator).blocks;
   }
 
   // The object that a block is part of.

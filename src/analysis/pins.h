@@ -1,5 +1,6 @@
-// What keeps nearly empty memory from going back: the live objects in sparse arenas of CPython's allocator, and in
-// pages that malloc_trim(0) cannot release for them (pinned_pages.h), by type and by who holds them.
+// What keeps nearly empty memory from going back: the live objects in sparse arenas of obmalloc, in sparse pages of
+// mimalloc, and in pages of malloc's that malloc_trim(0) cannot release for them (pinned_pages.h), by type and by who
+// holds them. All three are called arenas here.
 //
 // An arena is sparse if less than a given share of it is live. What it keeps is what of it is not live: that goes back,
 // with the live part, once its last block is freed.
@@ -28,7 +29,7 @@ struct PinGroup {
   std::string held_by;            // their merged path; empty if nothing leads to them
   std::uint64_t count = 0;        // of those objects
   std::uint64_t bytes = 0;        // live in these arenas: them, and what is part of them
-  std::uint64_t arenas = 0;       // or runs of malloc's pages
+  std::uint64_t arenas = 0;       // or pages
   std::uint64_t kept_bytes = 0;   // of those
   std::uint64_t alone_in = 0;     // arenas in which there is nothing else
   std::uint64_t alone_bytes = 0;  // kept by those

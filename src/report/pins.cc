@@ -17,8 +17,7 @@ Json totals_json(const PinTotals& totals) {
 }
 
 std::string places(MapAllocator allocator, std::uint64_t count) {
-  if (allocator != MapAllocator::kMalloc) return counted(count, "arena");
-  return count_text(count) + (count == 1 ? " run of pages" : " runs of pages");
+  return counted(count, allocator == MapAllocator::kObmalloc ? "arena" : "page");
 }
 
 // "480 __main__.TaskResult objects (23.0 KiB) keep 212 MiB from going back".

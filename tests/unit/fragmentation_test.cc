@@ -123,7 +123,8 @@ TEST(FragmentationMap, StripsFitTheTerminal) {
 }
 
 // Chunks in address order, from sizes and states.
-std::vector<PinnedRun> pinned(std::initializer_list<std::pair<std::uint64_t, ChunkState>> chunks, unsigned below = 25) {
+std::vector<PinnedPage> pinned(std::initializer_list<std::pair<std::uint64_t, ChunkState>> chunks,
+                               unsigned below = 25) {
   std::uint64_t total = 0;
   for (const auto& [size, state] : chunks) total += size;
   PinnedPages pages({kBase, kBase + total}, kPage, 48, below);
@@ -137,28 +138,30 @@ std::vector<PinnedRun> pinned(std::initializer_list<std::pair<std::uint64_t, Chu
 
 TEST(PinnedPages, PageOfOneSmallChunkIsKept) {
   // One live chunk in the third of eight pages: what is before and behind it in other pages goes back.
-  const auto runs = pinned(
+  const auto pages = pinned(
       {{2 * kPage + 1000, ChunkState::kLarge}, {200, ChunkState::kInUse}, {6 * kPage - 1200, ChunkState::kLarge}});
-  ASSERT_EQ(runs.size(), 1U);
-  EXPECT_EQ(runs[0].pages, (AddrRange{kBase + 2 * kPage, kBase + 3 * kPage}));
-  EXPECT_EQ(runs[0].live_bytes, 200U);
-  EXPECT_EQ(runs[0].kept_bytes(), kPage - 200);
+  ASSERT_EQ(pages.size(), 1U);
+  EXPECT_EQ(pages[0].range, (AddrRange{kBase + 2 * kPage, kBase + 3 * kPage}));
+  EXPECT_EQ(pages[0].live_bytes, 200U);
+  EXPECT_EQ(pages[0].kept_bytes(), kPage - 200);
 }
 
 TEST(PinnedPages, ChunkOverTwoPagesKeepsBoth) {
-  const auto runs =
+  const auto pages =
       pinned({{2 * kPage - 100, ChunkState::kLarge}, {200, ChunkState::kInUse}, {2 * kPage - 100, ChunkState::kLarge}});
-  ASSERT_EQ(runs.size(), 1U);
-  EXPECT_EQ(runs[0].pages, (AddrRange{kBase + kPage, kBase + 3 * kPage}));
-  EXPECT_EQ(runs[0].live_bytes, 200U);
+  ASSERT_EQ(pages.size(), 2U);
+  EXPECT_EQ(pages[0].range, (AddrRange{kBase + kPage, kBase + 2 * kPage}));
+  EXPECT_EQ(pages[1].range, (AddrRange{kBase + 2 * kPage, kBase + 3 * kPage}));
+  EXPECT_EQ(pages[0].live_bytes, 100U);
+  EXPECT_EQ(pages[1].live_bytes, 100U);
 }
 
 TEST(PinnedPages, LinksOfAFreeChunkKeepTheirPageForWhoeverLivesBefore) {
   // The live chunk ends with its page; the free chunk's links lie in the next.
-  const auto runs =
+  const auto pages =
       pinned({{kPage - 200, ChunkState::kLarge}, {200, ChunkState::kInUse}, {3 * kPage, ChunkState::kLarge}});
-  ASSERT_EQ(runs.size(), 1U);
-  EXPECT_EQ(runs[0].pages, (AddrRange{kBase, kBase + 2 * kPage}));
+  ASSERT_EQ(pages.size(), 1U);
+  EXPECT_EQ(pages[0].range, (AddrRange{kBase, kBase + 2 * kPage}));
 }
 
 TEST(PinnedPages, WellUsedPagesAreNotPinned) {
