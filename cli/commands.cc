@@ -14,6 +14,7 @@
 #include "analysis/refs.h"
 #include "analysis/sight.h"
 #include "analysis/stock.h"
+#include "diff_command.h"
 #include "graph_commands.h"
 #include "malloc_commands.h"
 #include "output_file.h"
@@ -40,6 +41,7 @@ class Command {
 
   Answer run() {
     if (options_.command == "types") return types();
+    if (options_.command == "diff") return diff();
     if (options_.command == "malloc") return answer_malloc(options_, process_, timings_, style_);
     if (options_.command == "verify") return answer_verify(options_, process_, progress_, timings_, style_);
     if (options_.command == "pymalloc") return pymalloc();
@@ -97,6 +99,13 @@ class Command {
   Answer ledger() {
     const Stock stock = take_stock(process_, progress_, timings_);
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
+  }
+
+  Answer diff() {
+    Result<Answer> answer = answer_diff(options_, process_, progress_, timings_, style_);
+    if (answer) return std::move(*answer);
+    failed_ = answer.error();
+    return {};
   }
 
   Answer refs() {

@@ -32,6 +32,7 @@ constexpr CommandName kCommands[] = {
     {"pymalloc", "CPython's allocator: arenas, pools, size classes"},
     {"ledger", "every mapped byte, by what it is"},
     {"map", "fragmentation of both allocators: what of each arena is live, as figures and as a picture"},
+    {"diff", "what grew between an older core and a newer one, or a live process"},
     {"cycles", "reference cycles, and what the collector has not collected yet"},
     {"audit", "objects whose reference count exceeds the references found"},
     {"paths", "who holds an object, or all objects of a type: shortest paths from named roots"},
@@ -141,7 +142,8 @@ struct BadCondition : CLI::ValidationError {
 // The options of one command. CLI11 writes into `options`, which outlives the parse.
 void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
-  command.add_option("TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
+  if (name == "diff") command.add_option("OLD", options.older, "the older core file");
+  command.add_option(name == "diff" ? "NEW" : "TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
   command.add_option("--pid", options.target.pid, "a live process instead of a core file")
       ->check(whole_number(1, kMost, "a process id"));
   command.add_option("--exe", options.target.files.exe, "the main executable, if it lies elsewhere here");
@@ -388,6 +390,10 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
       !options.writes_html()) {
     early = usage(fmt::format("-o: {} says by its ending no form that heapcore writes", options.output),
                   "end the name in .txt, .json or .html");
+    return std::nullopt;
+  }
+  if (options.command == "diff" && (options.older.empty() || options.target.core.empty() == (options.target.pid == 0))) {
+    early = usage("diff takes two targets", "name the older core file first, then the newer, or --pid PID");
     return std::nullopt;
   }
   if (options.target.core.empty() == (options.target.pid == 0)) {

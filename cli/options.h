@@ -18,6 +18,7 @@ enum class ColorChoice : std::uint8_t { kAuto, kAlways, kNever };
 struct Options {
   std::string command;  // "report", "types" ...
   TargetName target;
+  std::string older;   // diff: the core file that `target` is compared with
   std::string output;  // -o of report; empty: standard output
   bool json = false;
   bool values = false;  // contents of strings and bytes may be shown

@@ -33,7 +33,7 @@ async def main():
             task.cancel()
         loop.stop()
 
-    story.tell(cure)
+    story.tell(cure, payload_bytes=1500 * 20000)
 
 
 asyncio.run(main())

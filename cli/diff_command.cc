@@ -1,0 +1,42 @@
+#include "diff_command.h"
+
+#include <fmt/format.h>
+
+#include "analysis/diff.h"
+#include "report/diff_answers.h"
+
+namespace heapcore {
+namespace {
+
+Error no_python(const Process& process) {
+  const TargetInfo& info = process.snapshot.info;
+  const std::string name = info.path.empty() ? fmt::format("process {}", info.pid) : info.path;
+  return {ErrorCode::kUnsupported,
+          fmt::format("{} holds no Python that could be read, so its objects cannot be compared", name),
+          "heapcore report says what was found in it"};
+}
+
+}  // namespace
+
+Result<Answer> answer_diff(const Options& options, Process& newer, Progress& progress, Timings& timings,
+                           const TextStyle& style) {
+  TargetName target = options.target;
+  target.core = options.older;
+  target.pid = 0;
+  Result<Process> older = open_target(target, progress, timings);
+  if (!older) return older.error();
+  for (const Process* process : {&*older, &newer}) {
+    if (process->runtime() == nullptr) return no_python(*process);
+  }
+  DiffOptions how;
+  how.limit = options.limit.value_or(how.limit);
+  how.values = options.values;
+  const Diff diff = compare(*older, newer, how, progress, timings);
+  for (Finding finding : older->findings.kept()) {
+    finding.detail = "in the older: " + finding.detail;
+    newer.findings.add(std::move(finding));
+  }
+  return Answer{diff_json(diff, *older), diff_text(diff, *older, style)};
+}
+
+}  // namespace heapcore
