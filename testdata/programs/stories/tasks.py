@@ -16,7 +16,7 @@ class Feed:
 
 
 async def serve(feed, number):
-    page = bytearray(20000)
+    page = bytearray(60000)
     await feed.next()
     return page, number
 
@@ -33,7 +33,7 @@ async def main():
             task.cancel()
         loop.stop()
 
-    story.tell(cure, payload_bytes=1500 * 20000)
+    story.tell(cure, payload_bytes=1500 * 60000)
 
 
 asyncio.run(main())
