@@ -61,6 +61,7 @@ std::vector<Diagnosis> Rules::run() {
     uncollected_cycles();
     lost_references();
     task_pileup();
+    if (incident_.waste) waste();
   }
   if (incident_.obmalloc) sparse_arenas();
   if (process_.heap() != nullptr) {

@@ -11,6 +11,7 @@ namespace heapcore {
 namespace {
 
 constexpr std::size_t kShown = 4;
+constexpr std::uint64_t kSmallPart = 20;      // of the whole; less is no evidence
 constexpr std::uint64_t kSparsePercent = 50;  // of an arena in use: below, it is mostly kept for what is left in it
 
 struct Left {
@@ -19,19 +20,18 @@ struct Left {
   NodeId example = kNoNode;
 };
 
-// The first object at or after an address.
-NodeId first_object(const BlockTable& blocks, Addr address) {
-  NodeId low = 0;
-  NodeId high = blocks.objects();
-  while (low < high) {
-    const NodeId middle = low + (high - low) / 2;
-    if (blocks.address(middle) < address) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+// "9,946 __main__.Row, held by __main__.survivors[...], keep 83.3 MiB".
+void say_pins(const Incident& incident, MapAllocator allocator, Diagnosis& found) {
+  if (!incident.pins) return;
+  std::size_t said = 0;
+  for (const PinGroup& pin : incident.pins->pins) {
+    if (pin.allocator != allocator) continue;
+    if (said++ == kShown || pin.kept_bytes < found.bytes / kSmallPart) break;
+    found.evidence.push_back(
+        fmt::format("{} {} ({} live){} keep {} from going back", count_text(pin.count), pin.type, bytes_text(pin.bytes),
+                    pin.held_by.empty() ? "" : ", held by " + pin.held_by + ",", bytes_text(pin.kept_bytes)));
+    if (!pin.objects.empty()) found.objects.push_back(pin.objects.front());
   }
-  return low;
 }
 
 }  // namespace
@@ -41,21 +41,11 @@ void Rules::sparse_arenas() {
   std::uint64_t bytes = 0;
   std::uint64_t live = 0;
   std::uint64_t arenas = 0;
-  std::map<std::string, Left> types;
   for (const ArenaUse& arena : use.arenas) {
     if (arena.bytes_in_use >= arena.bytes / 100 * kSparsePercent) continue;
     ++arenas;
     bytes += arena.bytes;
     live += arena.bytes_in_use;
-    if (!incident_.holders) continue;
-    const HeapGraph& graph = incident_.holders->graph;
-    const BlockTable& blocks = graph.blocks;
-    for (NodeId node = first_object(blocks, arena.arena.address);
-         node < blocks.objects() && blocks.address(node) < arena.arena.address + arena.bytes; ++node) {
-      Left& left = types[graph.type_name(node)];
-      if (left.count++ == 0) left.example = node;
-      left.bytes += blocks.bytes(node);
-    }
   }
   if (!worth_saying(bytes - live)) return;
   Diagnosis& found =
@@ -67,18 +57,8 @@ void Rules::sparse_arenas() {
                                        bytes_text(bytes - live), share(bytes - live)));
   found.evidence.push_back(
       fmt::format("in use in all arenas: {} of {}", bytes_text(use.bytes_in_use), bytes_text(use.bytes)));
-  std::vector<std::pair<std::string, Left>> largest(types.begin(), types.end());
-  std::stable_sort(largest.begin(), largest.end(),
-                   [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
-  if (incident_.holders && !largest.empty()) {
-    HolderPaths paths(process_, incident_.holders->graph, options_.values, findings_);
-    for (std::size_t i = 0; i < std::min(largest.size(), kShown); ++i) {
-      const auto& [name, left] = largest[i];
-      found.evidence.push_back(fmt::format("left in them: {} {} ({}), such as {}", count_text(left.count), name,
-                                           bytes_text(left.bytes), paths.path(left.example).text()));
-      found.objects.push_back(incident_.holders->graph.blocks.address(left.example));
-    }
-  }
+  say_pins(incident_, use.allocator == std::string_view("mimalloc") ? MapAllocator::kMimalloc : MapAllocator::kObmalloc,
+           found);
   found.advice = fmt::format(
       "Nothing leaks here: a peak was {} above what is in use now. Recycling the process gives that back, and is "
       "justified if the peak comes rarely; else make the peak smaller (work in batches, with generators), or make "
@@ -125,6 +105,7 @@ void Rules::scattered_malloc() {
       fmt::format("malloc_trim(0) could return {} of them, the whole pages", bytes_text(all.trim_chunks_bytes)));
   found.evidence.push_back(fmt::format("in use between them: {} in {}", bytes_text(all.of(ChunkState::kInUse).bytes),
                                        counted(all.of(ChunkState::kInUse).count, "chunk")));
+  say_pins(incident_, MapAllocator::kMalloc, found);
   found.advice =
       "New allocations of these sizes will fill the gaps; nothing else gives them back but ending the "
       "process. Allocate what lives long before or apart from what lives short, or in larger pieces.";

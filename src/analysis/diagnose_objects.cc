@@ -12,6 +12,8 @@ namespace heapcore {
 namespace {
 
 constexpr std::size_t kShownCycles = 3;
+constexpr std::size_t kShownWaste = 3;
+constexpr std::uint64_t kSmallPart = 20;   // of the whole; less is no evidence
 constexpr std::uint64_t kLeastLost = 100;  // objects of a type; interpreters and libraries lose a few themselves
 constexpr std::uint64_t kManyLost = 1000;  // are said, however small
 constexpr std::uint64_t kLostBytes = 1 << 20;
@@ -28,6 +30,31 @@ std::string edge_to_cut(const CycleGroup& group) {
       return group.types[i - 1] + "." + group.edges[i].substr(2, group.edges[i].size() - 4);
   }
   return group.closing_edge;
+}
+
+std::string words_of(WasteKind kind) {
+  std::string words(waste_kind_name(kind));
+  std::replace(words.begin(), words.end(), '_', ' ');
+  return words;
+}
+
+const char* remedy(WasteKind kind) {
+  switch (kind) {
+    case WasteKind::kDuplicateStrings:
+      return "Keep one of each: sys.intern() for names and states, a dict of those seen, an Enum, or a categorical "
+             "column.";
+    case WasteKind::kInstanceDicts:
+      return "Give the classes __slots__ (or @dataclass(slots=True)); and do not ask for __dict__ where attributes do.";
+    case WasteKind::kEmptyContainers:
+      return "Make containers when the first item comes (None until then), or share one empty tuple.";
+    case WasteKind::kSparseContainers:
+      return "Copy a dict or set that has shrunk (d = dict(d)): only a new one gives its room back.";
+    case WasteKind::kSpareRoom:
+      return "Turn lists that are complete into tuples, bytearrays into bytes.";
+    case WasteKind::kBoxedNumbers:
+      return "Keep numbers in array.array or numpy arrays: 8 bytes each instead of 24 or more and a pointer.";
+  }
+  return "";
 }
 
 }  // namespace
@@ -134,6 +161,34 @@ void Rules::task_pileup() {
         "a timeout (asyncio.timeout).";
     found.objects.push_back(pile.example);
   }
+}
+
+void Rules::waste() {
+  const WasteAnswer& waste = *incident_.waste;
+  const std::uint64_t bytes = waste.total.wasted_bytes;
+  if (!worth_saying(bytes)) return;
+  std::size_t most = 0;
+  std::string kinds;
+  for (std::size_t kind = 0; kind < kWasteKinds; ++kind) {
+    const WasteFigures& figures = waste.by_kind[kind];
+    if (figures.wasted_bytes > waste.by_kind[most].wasted_bytes) most = kind;
+    if (figures.wasted_bytes < bytes / kSmallPart) continue;
+    kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", words_of(static_cast<WasteKind>(kind)),
+                         bytes_text(figures.wasted_bytes));
+  }
+  Diagnosis& found = add("waste", Severity::kMedium, bytes,
+                         fmt::format("the same contents would do without {}: {}", bytes_text(bytes), kinds));
+  found.evidence.push_back(fmt::format("of {} in {} looked at, {} need not be there", bytes_text(waste.total.bytes),
+                                       counted(waste.total.count, "object"), share(bytes)));
+  for (std::size_t i = 0; i < std::min(waste.waste.size(), kShownWaste); ++i) {
+    const WasteRow& row = waste.waste[i];
+    if (row.figures.wasted_bytes < bytes / kSmallPart) break;
+    found.evidence.push_back(fmt::format(
+        "{} of {} {}{}, such as {}: {}", words_of(row.kind), count_text(row.figures.count), row.type,
+        row.held_by.empty() ? "" : ", held by " + row.held_by, row.path, bytes_text(row.figures.wasted_bytes)));
+    if (!row.objects.empty()) found.objects.push_back(row.objects.front());
+  }
+  found.advice = remedy(static_cast<WasteKind>(most));
 }
 
 }  // namespace heapcore

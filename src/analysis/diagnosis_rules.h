@@ -23,6 +23,7 @@ class Rules {
   void uncollected_cycles();
   void lost_references();
   void task_pileup();
+  void waste();
   // diagnose_allocators.cc
   void sparse_arenas();
   void untrimmed_malloc();

@@ -38,7 +38,7 @@ STORIES_TOLD = [
           ["__main__.Request.on_done"]),
     Story("accessor", "uncollected-cycles", freed, ["60 cycles", "DataFrame", "TableAccessor", "_dataframe"],
           ["TableAccessor._dataframe"], needs=("pandas",)),
-    Story("high_water", "obmalloc-fragmentation", lambda told: told["arena_bytes"], ["__main__.Row", "__main__.survivors"],
+    Story("high_water", "obmalloc-fragmentation", lambda told: told["arena_bytes"], ["__main__.Row", "held by __main__.survivors[...]"],
           ["Recycling"]),
     # What the cure frees is the survivors themselves and what lies free between them.
     Story("high_water_malloc", "malloc-fragmentation", lambda told: told["resident_bytes"] - told["freed_bytes"],
@@ -53,6 +53,7 @@ STORIES_TOLD = [
     Story("native", "native-growth", freed, ["blocks of 1.02 KiB"], ["native"]),
     Story("lost", "lost-references", freed, ["__main__.Record"], ["audit"]),
     Story("query_log", "debug-query-log", freed, ["__main__.connection.queries_log"], ["DEBUG"]),
+    Story("wasteful", "waste", freed, ["duplicate strings", "150,000 str"], ["sys.intern"], severity="medium"),
     Story("dominant", "dominant-holder", freed, ["local table in work"], ["retained"], severity="low"),
 ]
 

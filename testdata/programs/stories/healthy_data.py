@@ -11,7 +11,7 @@ def work():
     frame = pandas.DataFrame({"key": numpy.arange(rows) % 1000, "x": numpy.random.rand(rows), "y": numpy.random.rand(rows)})
     means = frame.groupby("key").mean()
     joined = frame.join(means, on="key", rsuffix="_mean")
-    joined["label"] = joined["key"].map("group {}".format)
+    joined["label"] = joined["key"].map("group {}".format).astype("category")
     total = joined["x"].sum() + means["y"].sum()
     story.tell(lambda: None, total=float(total))
 
