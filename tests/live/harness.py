@@ -436,18 +436,15 @@ COMMANDS = {
                    "function": (str, None), "file": (str, None), "line": (int, None), "waits_for": (ADDRESS, None),
                    "waits_for_type": (str, None), "retained_bytes": int}],
         "tasks_ended": int},
-<<<<<<< HEAD
     "waste": {
         "waste": [dict(WASTED, kind=str, held_by=(str, None))], "waste_count": int,
         "strings": [dict(WASTED, length=int, held_by=(str, None), text=(str, None))], "strings_count": int,
         "kinds": {}, "total": {"count": int, "bytes": int, "wasted_bytes": int}},
-=======
     "diff": {"older": {"path": str, "pid": int}, "types_count": int, "total": GROWTH, "holders_count": int,
              "types": [dict(GROWTH, module=str, name=str)],
              "holders": [{"type": str, "held_by": str, "count": int, "retained_bytes": int, "example": ADDRESS}],
              "allocators": [{"what": str, "older_bytes": int, "newer_bytes": int, "grown_bytes": int}],
              "ledger": [{"what": str, "older_bytes": int, "newer_bytes": int, "grown_bytes": int}]},
->>>>>>> 42549da (Compare two snapshots: what is new, gone and survived, and who holds it)
     "report": {
         "findings": [{"code": str, "severity": re.compile("high$|medium$|low$"), "title": str, "bytes": int, "evidence": [str],
                       "advice": str, "objects": [ADDRESS]}],
