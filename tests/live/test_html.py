@@ -151,6 +151,39 @@ class Sample(Page, unittest.TestCase):
         self.browser.click("#flame .cell")
         self.assertEqual(self.browser.evaluate(count), whole)
 
+    def test_map_has_a_cell_a_page(self):
+        arenas = [a for a in self.report["map"]["arenas"] if a["allocator"] == "obmalloc"]
+        labels = self.texts("#map .strips[data-allocator=obmalloc] .label")
+        self.assertEqual(len(labels), len(arenas))
+        for label, arena in zip(labels, arenas):
+            self.assertIn("%s  %s, %.1f %% live" % (arena["address"], bytes_text(arena["bytes"]),
+                                                     100 * arena["live_bytes"] / arena["bytes"]), label)
+        rows = [[r["allocator"], format(r["arenas"], ","), bytes_text(r["bytes"]), bytes_text(r["live_bytes"])]
+                for r in self.report["map"]["allocators"]]
+        self.assertEqual([list(row) for row in zip(*(self.column("map-table", i) for i in (1, 2, 3, 4)))], rows)
+        # The first strip, cell by cell: what is live is darker than what is not, and what was never used is not drawn.
+        pages = arenas[0]["pages"]
+        colors = self.browser.evaluate("""(() => {
+            const canvas = document.querySelector('#map .strips[data-allocator=obmalloc] canvas'), step = canvas.width / %d;
+            const line = canvas.getContext('2d').getImageData(0, 3, canvas.width, 1).data;
+            const at = (i) => 4 * Math.floor(i * step + step / 3);
+            return [...Array(%d).keys()].map((i) => [...line.slice(at(i), at(i) + 4)]);
+            })()""" % (len(pages), len(pages)))
+        light = {}
+        for page, (red, green, blue, opaque) in zip(pages, colors):
+            self.assertEqual(opaque, 0 if page == "-" else 255, page)
+            light.setdefault(page, set()).add(red)
+        self.assertTrue(all(len(shades) == 1 for shades in light.values()), light)
+        order = [light[page].pop() for page in ".0123456789" if page in light]
+        self.assertEqual(order, sorted(order, reverse=True))
+        self.assertGreater(len(order), 3)
+
+    def test_pins_and_waste(self):
+        pins = self.report["pins"]["pins"]
+        self.assertEqual(self.column("pin-table", 1), [bytes_text(pin["kept_bytes"]) for pin in pins[:12]])
+        kinds = sorted(self.report["waste"]["kinds"].values(), key=lambda kind: -kind["wasted_bytes"])
+        self.assertEqual(self.column("waste-table", 1), [bytes_text(kind["wasted_bytes"]) for kind in kinds if kind["count"]])
+
     def test_nothing_else_would_run(self):
         """The page's policy forbids a script, a style, an image and a request that are not its own."""
         self.browser.evaluate("""(() => {

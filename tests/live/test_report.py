@@ -107,6 +107,31 @@ class Sections(ReportTest):
             self.assertEqual(inside[key], said[key], key)
         self.assertEqual(inside["types"]["total"], said["types"]["total"])
 
+    def test_flame_graph(self):
+        """What stands on something is no wider than that; and the program's objects are where it put them."""
+        page = self.written("live", ".html")
+        inside = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S).group(1))
+        nodes = [dict(zip(("parent", "type", "edge", "address", "count", "bytes", "retained"), row)) for row in inside["ownership"]]
+        whole = nodes[0]["retained"]
+        self.assertGreater(whole, inside["retained"]["objects"][0]["retained_bytes"])
+        self.assertLessEqual(whole, inside["retained"]["total"]["bytes"])
+        above = [0] * len(nodes)
+        for i, node in enumerate(nodes[1:], 1):
+            self.assertLess(node["parent"], i)
+            above[node["parent"]] += node["retained"]
+            self.assertLessEqual(node["bytes"], node["retained"])
+        for i, node in enumerate(nodes):
+            self.assertLessEqual(above[i] + node["bytes"], node["retained"], node)
+        self.assertEqual(above[0], whole)
+        jobs = [node for node in nodes if node["type"] == "__main__.Job"]
+        self.assertEqual([job["count"] for job in jobs], [2000])
+        self.assertGreater(jobs[0]["retained"], 2000 * 2000)
+        chain, node = [], jobs[0]
+        while node is not nodes[0]:
+            node = nodes[node["parent"]]
+            chain.append(node["edge"])
+        self.assertIn("registry", " ".join(chain))
+
     def test_text(self):
         for view, target in self.views.items():
             with self.subTest(view):
