@@ -40,6 +40,12 @@ std::string fitted(const std::string& text, std::size_t columns) {
   return shown.substr(0, head) + " ... " + shown.substr(tail);
 }
 
+// Without the module of builtins.
+std::string type_text(const std::string& type) {
+  constexpr std::string_view kBuiltins = "builtins.";
+  return fitted(type.starts_with(kBuiltins) ? type.substr(kBuiltins.size()) : type, kTypeColumns);
+}
+
 // Who gives the objects their memory: "pymalloc, with debug hooks; jemalloc in malloc's place".
 std::string allocators_text(const Process& process, const Census& census) {
   std::string_view name = census.python_allocator;
@@ -97,7 +103,7 @@ std::string no_findings(const Process& process, const Incident& incident) {
   if (incident.holders) {
     const std::vector<RetainedRow>& objects = incident.retained.objects;
     if (!objects.empty()) {
-      add(fmt::format("the largest holder, {}, retains {} ({} of what is in use)", printable(objects[0].type),
+      add(fmt::format("the largest holder, {}, retains {} ({} of what is in use)", type_text(objects[0].type),
                       bytes_text(objects[0].retained_bytes),
                       percent_text(objects[0].retained_bytes, incident.retained.total.bytes)));
     }
@@ -165,10 +171,15 @@ std::string holders_section(const RetainedAnswer& retained, const TextStyle& sty
                      {"held by", Align::kLeft}});
   const auto add = [&](const RetainedRow& row) {
     objects.add({bytes_text(row.retained_bytes), percent_text(row.retained_bytes, retained.total.bytes),
-                 address_text(row.address), fitted(row.type, kTypeColumns), fitted(row.path, kPathColumns)});
+                 address_text(row.address), type_text(row.type), fitted(row.path, kPathColumns)});
   };
   for (std::size_t i = 0; i < cut(retained.objects.size(), style, 10); ++i) add(retained.objects[i]);
   std::string text = heading("Who holds it: what would go if this went", style) + objects.text("  ");
+  for (std::size_t i = 0; i < cut(retained.accumulation.size(), style, 3); ++i) {
+    const RetainedRow& row = retained.accumulation[i];
+    text += fmt::format("  {:>8}  of it piles up in a {} at {}: {}\n", bytes_text(row.retained_bytes),
+                        type_text(row.type), address_text(row.address), fitted(row.path, kCycleColumns));
+  }
   if (!retained.modules.empty()) {
     TextTable modules({{"retained", Align::kRight}, {"count", Align::kRight}, {"module of the type", Align::kLeft}});
     for (std::size_t i = 0; i < cut(retained.modules.size(), style, 6); ++i) {
@@ -186,7 +197,7 @@ std::string fragmentation_section(const Incident& incident, const TextStyle& sty
   if (incident.map.allocators.empty()) return "";
   std::string text = heading("Fragmentation and waste", style);
   for (const MapTotals& totals : incident.map.allocators) {
-    std::string line = fmt::format("{:<8}  {} hold {}, {} of it live", map_allocator_name(totals.allocator),
+    std::string line = fmt::format("{:<8}  {}, {} held, {} of it live", map_allocator_name(totals.allocator),
                                    counted(totals.arenas, "arena"), bytes_text(totals.bytes),
                                    percent_text(totals.live_bytes, totals.bytes));
     for (const MapEmptying& row : incident.map.emptying) {
@@ -212,7 +223,7 @@ std::string fragmentation_section(const Incident& incident, const TextStyle& sty
   for (std::size_t i = 0; i < cut(incident.pins->pins.size(), style, 3); ++i) {
     const PinGroup& pin = incident.pins->pins[i];
     text += fmt::format("  {:>8}  of {} kept by {} {} ({} live), held by {}\n", bytes_text(pin.kept_bytes),
-                        map_allocator_name(pin.allocator), count_text(pin.count), fitted(pin.type, kTypeColumns),
+                        map_allocator_name(pin.allocator), count_text(pin.count), type_text(pin.type),
                         bytes_text(pin.bytes), pin.held_by.empty() ? "nothing" : fitted(pin.held_by, kPathColumns));
   }
   return text;

@@ -117,9 +117,9 @@ class Browser:
         self.click(selector)
         self.call("Input.insertText", text=text)
 
-    def screenshot(self, path, height=None, width=1280):
-        clip = {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}} if height else {}
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
+    def screenshot(self, path, width, height, scale=1):
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True,
+                         clip={"x": 0, "y": 0, "width": width, "height": height, "scale": scale})
         with open(path, "wb") as file:
             file.write(base64.b64decode(shot["data"]))
 
