@@ -1,10 +1,10 @@
-#include <tbb/enumerable_thread_specific.h>
 #include <tbb/parallel_for.h>
 #include <tbb/parallel_sort.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
-#include <numeric>
+#include <iterator>
 #include <tuple>
 
 #include "analysis/holders.h"
@@ -16,11 +16,13 @@ namespace {
 
 // So many different contents with one hash are no accident, and not worth comparing all with all.
 constexpr std::size_t kMostOfOneHash = 16;
+constexpr unsigned kEnough = 255;
 constexpr std::size_t kPart = std::size_t{1} << 16;
 
 struct HashedString {
   std::uint64_t hash = 0;
   NodeId node = kNoNode;
+  std::uint8_t weight = 0;
 };
 
 // Only to bring equal contents together; whether they are equal is compared afterwards.
@@ -56,7 +58,7 @@ class StringFinder {
   }
 
   std::vector<StringGroup> run() {
-    std::vector<HashedString> strings = hash_all();
+    std::vector<HashedString> strings = candidates(hash_all());
     tbb::parallel_sort(strings.begin(), strings.end(), [](const HashedString& a, const HashedString& b) {
       return std::tie(a.hash, a.node) < std::tie(b.hash, b.node);
     });
@@ -64,7 +66,9 @@ class StringFinder {
     for (std::size_t i = 0; i < strings.size();) {
       std::size_t end = i + 1;
       while (end < strings.size() && strings[end].hash == strings[i].hash) ++end;
-      if (end - i > 1) part_by_contents({strings.data() + i, end - i}, groups);
+      unsigned weight = 0;
+      for (std::size_t k = i; k < end && weight < kEnough; ++k) weight += strings[k].weight;
+      if (end - i > 1 && weight >= kEnough) part_by_contents({strings.data() + i, end - i}, groups);
       i = end;
     }
     measure(groups);
@@ -74,9 +78,11 @@ class StringFinder {
   }
 
  private:
-  std::vector<HashedString> hash_all() {
+  using Parts = std::vector<std::vector<HashedString>>;
+
+  Parts hash_all() {
     const NodeId objects = graph_.blocks.objects();
-    std::vector<std::vector<HashedString>> parts((objects + kPart - 1) / kPart);
+    Parts parts((objects + kPart - 1) / kPart);
     tbb::parallel_for(std::size_t{0}, parts.size(), [&](std::size_t part) {
       Reader reader(process_.snapshot.space);
       const auto end = static_cast<NodeId>(std::min<std::size_t>(objects, (part + 1) * kPart));
@@ -84,14 +90,38 @@ class StringFinder {
         const TypeId type = graph_.blocks.type(node);
         if (kinds_[type] == Kind::kUnknown) continue;
         const TextBytes text = bytes_of(node, reader);
-        if (text.sound && text.bytes.size() <= room_of(node))
-          parts[part].push_back({hash_of(text.bytes, type + text.length), node});
+        const std::uint64_t room = room_of(node);
+        if (text.sound && text.bytes.size() <= room)
+          parts[part].push_back({hash_of(text.bytes, type + text.length), node, weight_of(room)});
       }
     });
+    return parts;
+  }
+
+  // What a copy adds to its contents' weight, which is kEnough or more if they are worth reporting.
+  std::uint8_t weight_of(std::uint64_t room_bytes) const {
+    const std::uint64_t by_count = kEnough / std::max<std::uint64_t>(1, options_.least_copies);
+    const std::uint64_t by_bytes = room_bytes * kEnough / std::max<std::uint64_t>(1, options_.least_bytes);
+    return static_cast<std::uint8_t>(std::min<std::uint64_t>(kEnough, std::max(by_count, by_bytes) + 1));
+  }
+
+  // Most strings are unlike all others. Those whose hash does not come often enough, by a table of a few bytes for each
+  // string, need not be sorted; some of others that share a place in it are.
+  std::vector<HashedString> candidates(const Parts& parts) const {
+    std::size_t count = 0;
+    for (const std::vector<HashedString>& part : parts) count += part.size();
+    const unsigned bits = static_cast<unsigned>(std::bit_width(count)) + 2;
+    std::vector<std::uint8_t> weights(std::size_t{1} << bits);
+    for (const std::vector<HashedString>& part : parts) {
+      for (const HashedString& string : part) {
+        std::uint8_t& weight = weights[string.hash >> (64 - bits)];
+        weight = static_cast<std::uint8_t>(std::min<unsigned>(kEnough, weight + string.weight));
+      }
+    }
     std::vector<HashedString> strings;
-    for (std::vector<HashedString>& part : parts) {
-      strings.insert(strings.end(), part.begin(), part.end());
-      part = {};
+    for (const std::vector<HashedString>& part : parts) {
+      std::copy_if(part.begin(), part.end(), std::back_inserter(strings),
+                   [&](const HashedString& string) { return weights[string.hash >> (64 - bits)] == kEnough; });
     }
     return strings;
   }
@@ -110,29 +140,30 @@ class StringFinder {
     return room;
   }
 
-  bool are_equal(NodeId a, NodeId b, Reader& reader) const {
-    const TextBytes left = bytes_of(a, reader);
-    const TextBytes right = bytes_of(b, reader);
-    return graph_.blocks.type(a) == graph_.blocks.type(b) && left.length == right.length &&
-           left.bytes.size() == right.bytes.size() &&
-           std::memcmp(left.bytes.data(), right.bytes.data(), left.bytes.size()) == 0;
-  }
-
   // Of strings with one hash nearly always all are equal.
   void part_by_contents(std::span<const HashedString> strings, std::vector<StringGroup>& groups) {
-    std::vector<StringGroup> parted;
+    struct Contents {
+      TypeId type;
+      TextBytes text;
+      StringGroup group;
+    };
+    std::vector<Contents> parted;
     for (const HashedString& string : strings) {
-      auto group = std::find_if(parted.begin(), parted.end(), [&](const StringGroup& g) {
-        return are_equal(g.copies.front(), string.node, reader_);
+      const TypeId type = graph_.blocks.type(string.node);
+      const TextBytes text = bytes_of(string.node, reader_);
+      auto same = std::find_if(parted.begin(), parted.end(), [&](const Contents& contents) {
+        return contents.type == type && contents.text.length == text.length &&
+               contents.text.bytes.size() == text.bytes.size() &&
+               std::equal(text.bytes.begin(), text.bytes.end(), contents.text.bytes.begin());
       });
-      if (group == parted.end()) {
+      if (same == parted.end()) {
         if (parted.size() == kMostOfOneHash) continue;
-        group = parted.insert(parted.end(), StringGroup());
+        same = parted.insert(parted.end(), {type, text, {}});
       }
-      group->copies.push_back(string.node);
+      same->group.copies.push_back(string.node);
     }
-    for (StringGroup& group : parted) {
-      if (group.copies.size() > 1) groups.push_back(std::move(group));
+    for (Contents& contents : parted) {
+      if (contents.group.copies.size() > 1) groups.push_back(std::move(contents.group));
     }
   }
 

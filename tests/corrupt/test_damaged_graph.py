@@ -8,7 +8,7 @@ import test_damaged_heap
 
 
 class DamagedGraph(test_damaged_heap.DamagedHeap):
-    commands = (("retained",), ("cycles",), ("audit",), ("paths", "*"), ("threads",))
+    commands = (("retained",), ("cycles",), ("audit",), ("paths", "*"), ("threads",), ("map",), ("pins",), ("waste",))
 
 
 def load_tests(loader, _, __):
