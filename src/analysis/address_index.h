@@ -1,6 +1,9 @@
-// Is there something at this address, and which? A bitmap with rank over sorted addresses: two loads and a popcount.
+// Is there something at this address, and which? Bitmaps with rank over sorted addresses: one load, mostly, and a
+// popcount.
 //
-// One bit for each 8 bytes of every MiB that holds an address, and a running count for each 64 bits: 24 KiB a MiB.
+// Addresses are of two sorts, objects and raw blocks, and are numbered by ascending address: first the objects, then
+// the raw blocks. One bit of each sort for each 8 bytes of every MiB that holds an address, and running counts for each
+// 64 bits: 48 KiB a MiB.
 #pragma once
 
 #include <bit>
@@ -9,6 +12,7 @@
 #include <vector>
 
 #include "support/addr.h"
+#include "support/column.h"
 
 namespace heapcore {
 
@@ -18,46 +22,65 @@ class AddressIndex {
 
   AddressIndex() = default;
 
-  // REQUIRES: ascending, none twice, all multiples of 8; fewer than 2^32.
-  explicit AddressIndex(std::span<const Addr> sorted);
+  // REQUIRES of each: ascending, none twice, all multiples of 8; fewer than 2^32 together.
+  AddressIndex(std::span<const Addr> objects, std::span<const Addr> raws);
 
-  // The position of `address` among the sorted ones; kNone if it is not one of them.
+  // The number of the object, or of the raw block, that begins at `address`; kNone if none does.
+  std::uint32_t find_object(Addr address) const {
+    const Bits* bits = bits_at(address);
+    return bits == nullptr ? kNone : number_of(bits->objects, bits->objects_before, address);
+  }
+  std::uint32_t find_raw(Addr address) const {
+    const Bits* bits = bits_at(address);
+    return bits == nullptr ? kNone : number_of(bits->raws, bits->raws_before, address);
+  }
+  // Of an object if there is one, else of a raw block.
   std::uint32_t find(Addr address) const {
-    if ((address & 7) != 0) return kNone;
-    const Page* page = page_of(address >> kPageBits);
-    if (page == nullptr) return kNone;
-    const std::size_t bit = (address & (kPageBytes - 1)) >> 3;
-    const std::uint64_t word = page->bits[bit / 64];
-    const std::uint64_t mask = std::uint64_t{1} << (bit % 64);
-    if ((word & mask) == 0) return kNone;
-    return page->ranks[bit / 64] + static_cast<std::uint32_t>(std::popcount(word & (mask - 1)));
+    const Bits* bits = bits_at(address);
+    if (bits == nullptr) return kNone;
+    const std::uint32_t object = number_of(bits->objects, bits->objects_before, address);
+    return object != kNone ? object : number_of(bits->raws, bits->raws_before, address);
   }
 
  private:
   static constexpr unsigned kPageBits = 20;
   static constexpr std::uint64_t kPageBytes = std::uint64_t{1} << kPageBits;
-  static constexpr std::size_t kWords = kPageBytes / 8 / 64;
+  static constexpr std::size_t kBits = kPageBytes / 8 / 64;
 
+  struct Bits {
+    std::uint64_t objects;
+    std::uint32_t objects_before;
+    std::uint32_t raws_before;
+    std::uint64_t raws;
+  };
   struct Page {
-    std::uint64_t bits[kWords] = {};
-    std::uint32_t ranks[kWords] = {};  // how many addresses lie before the word
+    Bits bits[kBits];
   };
   struct Slot {
     std::uint64_t number = ~std::uint64_t{0};  // address >> kPageBits
     std::uint32_t page = 0;
   };
 
-  const Page* page_of(std::uint64_t number) const {
+  static std::uint32_t number_of(std::uint64_t bits, std::uint32_t before, Addr address) {
+    const std::uint64_t mask = std::uint64_t{1} << (address >> 3) % 64;
+    return (bits & mask) == 0 ? kNone : before + static_cast<std::uint32_t>(std::popcount(bits & (mask - 1)));
+  }
+
+  const Bits* bits_at(Addr address) const {
+    if ((address & 7) != 0 || slots_.empty()) return nullptr;
+    const std::uint64_t number = address >> kPageBits;
     for (std::size_t at = hash(number);; at = (at + 1) & (slots_.size() - 1)) {
-      if (slots_.empty() || slots_[at].number == ~std::uint64_t{0}) return nullptr;
-      if (slots_[at].number == number) return &pages_[slots_[at].page];
+      if (slots_[at].number == number) return &pages_[slots_[at].page].bits[(address & (kPageBytes - 1)) >> 9];
+      if (slots_[at].number == ~std::uint64_t{0}) return nullptr;
     }
   }
   std::size_t hash(std::uint64_t number) const { return number * 0x9e3779b97f4a7c15ULL >> shift_; }
 
+  static void fill(Page& page, std::uint64_t number, std::span<const Addr> objects, std::span<const Addr> raws);
+
   std::vector<Slot> slots_;  // open addressing, at most half full
   unsigned shift_ = 63;      // slots_.size() is 2^(64 - shift_)
-  std::vector<Page> pages_;
+  Column<Page> pages_;
 };
 
 }  // namespace heapcore

@@ -34,7 +34,7 @@ AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::si
     object.type = graph.type_name(node);
     object.refcount = reference_count(traits, reader.span(object.address, traits.layout->PyObject.size_bytes));
     object.excess = graph.excess[node];
-    object.lost = graph.in.row(node).empty() && !rooted[node];
+    object.lost = graph.in().row(node).empty() && !rooted[node];
     AuditRow& row = types[object.type];
     if (row.count++ == 0) row.example = object.address;
     row.bytes += sizes.of(node);

@@ -2,7 +2,7 @@
 // that hold none (keys tables, item arrays, buffers, native data). What the graph's nodes are.
 //
 // Ids: the objects by ascending address, then the raw blocks by ascending address. They do not depend on the number of
-// threads. 16 bytes a block, and the index's 24 KiB for each MiB in which blocks lie.
+// threads. 16 bytes a block, and the index's 48 KiB for each MiB in which blocks lie.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +13,24 @@
 #include "analysis/address_index.h"
 #include "pyobj/objects.h"
 #include "support/addr.h"
+#include "support/column.h"
 
 namespace heapcore {
 
 using BlockId = std::uint32_t;
 inline constexpr BlockId kNoBlock = ~BlockId{0};
 
-// What one thread found, in the order in which it did.
-struct BlockColumns {
-  std::vector<Addr> addresses;  // of the object; of a raw block's first byte for its user
-  std::vector<TypeId> types;    // kNoType for a raw block; the highest bit says that the collector tracks the object
-  std::vector<std::uint64_t> bytes;
+// What one thread found, in the order in which it did. 16 bytes a block, in parts that never move.
+class BlockColumns {
+ public:
+  struct Found {
+    Addr address;         // of the object; of a raw block's first byte for its user
+    TypeId type;          // kNoType for a raw block; the highest bit says that the collector tracks the object
+    std::uint32_t bytes;  // kLarge: look in large()
+  };
 
   static constexpr TypeId kTrackedBit = TypeId{1} << 31;
+  static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
 
   void add_object(Addr address, TypeId type, bool tracked, std::uint64_t block_bytes) {
     add(address, tracked ? type | kTrackedBit : type, block_bytes);
@@ -35,12 +40,24 @@ struct BlockColumns {
   // What seemed to be objects are none: (object, its block's first byte), sorted.
   void make_raw(const std::vector<std::pair<Addr, Addr>>& phantoms);
 
+  const std::vector<Column<Found>>& parts() const { return parts_; }
+  const std::vector<std::pair<Addr, std::uint64_t>>& large() const { return large_; }
+
  private:
+  static constexpr std::size_t kPartBlocks = (std::size_t{2} << 20) / sizeof(Found);
+
   void add(Addr address, TypeId type, std::uint64_t block_bytes) {
-    addresses.push_back(address);
-    types.push_back(type);
-    bytes.push_back(block_bytes);
+    if (parts_.empty() || parts_.back().size() == kPartBlocks) [[unlikely]]
+      parts_.emplace_back().reserve(kPartBlocks);
+    if (block_bytes >= kLarge) [[unlikely]] {
+      large_.emplace_back(address, block_bytes);
+      block_bytes = kLarge;
+    }
+    parts_.back().push_back({address, type, static_cast<std::uint32_t>(block_bytes)});
   }
+
+  std::vector<Column<Found>> parts_;
+  std::vector<std::pair<Addr, std::uint64_t>> large_;
 };
 
 class BlockTable {
@@ -60,18 +77,14 @@ class BlockTable {
   // On one of the collector's lists. REQUIRES: is_object(id).
   bool tracked(BlockId id) const { return (types_[id] & BlockColumns::kTrackedBit) != 0; }
   // What the allocator gave for it, its own header included; 0 for an object in static memory.
-  std::uint64_t bytes(BlockId id) const { return bytes_[id] != kLarge ? bytes_[id] : large_.at(id); }
+  std::uint64_t bytes(BlockId id) const {
+    return bytes_[id] != BlockColumns::kLarge ? bytes_[id] : large_.at(address(id));
+  }
 
   // The object or raw block that begins exactly there.
-  BlockId find_object(Addr address) const { return object_index_.find(address); }
-  BlockId find(Addr address) const {
-    const BlockId object = object_index_.find(address);
-    return object != kNoBlock ? object : find_raw(address);
-  }
-  BlockId find_raw(Addr address) const {
-    const std::uint32_t raw = raw_index_.find(address);
-    return raw == AddressIndex::kNone ? kNoBlock : objects_ + raw;
-  }
+  BlockId find_object(Addr address) const { return index_.find_object(address); }
+  BlockId find_raw(Addr address) const { return index_.find_raw(address); }
+  BlockId find(Addr address) const { return index_.find(address); }
 
   // Where the block of an object ends, at the latest; nowhere if it is in static memory.
   Addr end_of(const ObjectView& object) const { return end_of(object, find_object(object.address)); }
@@ -81,15 +94,14 @@ class BlockTable {
   }
 
  private:
-  static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
+  static_assert(kNoBlock == AddressIndex::kNone);
 
   std::uint32_t objects_ = 0;
-  std::vector<Addr> addresses_;
-  std::vector<TypeId> types_;         // of the objects
-  std::vector<std::uint32_t> bytes_;  // kLarge: look in large_
-  std::map<BlockId, std::uint64_t> large_;
-  AddressIndex object_index_;
-  AddressIndex raw_index_;
+  Column<Addr> addresses_;
+  Column<TypeId> types_;         // of the objects
+  Column<std::uint32_t> bytes_;  // BlockColumns::kLarge: look in large_
+  std::map<Addr, std::uint64_t> large_;
+  AddressIndex index_;
 };
 
 }  // namespace heapcore

@@ -1,4 +1,6 @@
-// Strongly connected components of a graph: Tarjan's algorithm without recursion, linear in nodes and edges.
+// Strongly connected components of a graph: Pearce's form of Tarjan's algorithm ("A Space-Efficient Algorithm for
+// Finding Strongly Connected Components", 2016), linear in nodes and edges, without recursion. 4 bytes a node, and two
+// stacks of nodes that lead somewhere.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +11,15 @@
 namespace heapcore {
 
 struct Components {
-  // Of each node: the component, numbered so that a component's edges lead only to lower numbers and to itself; kNone
-  // for a node that was left out.
-  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
-  std::vector<std::uint32_t> of;
+  // Of each node: the component, numbered so that a component's edges lead only to lower numbers and to itself.
+  Column<std::uint32_t> of;
   std::uint32_t count = 0;
 };
 
-// `left_out`, unless empty, has an entry for each node: true for those that are not there.
-Components find_components(const Rows& graph, const std::vector<bool>& left_out = {});
+Components find_components(const Rows& graph);
 
-// One node (the lowest) of each component that no other component leads to: from these, and from no fewer, all is
-// reached.
-std::vector<NodeId> source_nodes(const Rows& graph, const Components& components);
+// Of the graph without the nodes `left_out`: one node (the lowest) of each component that no other component leads to.
+// From these, and from no fewer, all is reached. Ascending.
+std::vector<NodeId> source_nodes(const Rows& graph, const NodeSet& left_out);
 
 }  // namespace heapcore

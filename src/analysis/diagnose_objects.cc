@@ -108,7 +108,7 @@ void Rules::lost_references() {
   }
   std::map<TypeId, Lost> types;
   for (NodeId node = 0; node < graph.blocks.objects(); ++node) {
-    if (graph.excess[node] <= 0 || held[node] || !graph.in.row(node).empty()) continue;
+    if (graph.excess[node] <= 0 || held[node] || !graph.in().row(node).empty()) continue;
     Lost& lost = types[graph.blocks.type(node)];
     if (lost.count++ == 0) lost.example = node;
     lost.retained_bytes += retained.bytes[node];

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstring>
 #include <limits>
-#include <memory>
 
 #include "analysis/borrowed.h"
 #include "analysis/components.h"
@@ -20,9 +19,11 @@ namespace {
 // Dicts below this are not looked at as candidates for the table of interned strings.
 constexpr std::uint32_t kLeastInterned = 64;
 // A count that no number of references explains.
-constexpr std::int64_t kImmortalCount = std::int64_t{1} << 29;
+constexpr std::int32_t kImmortalCount = std::int32_t{1} << 29;
 // The allocator's debug hooks put so much before what their caller gets; at most twice.
 constexpr std::uint64_t kDebugHeaderBytes = 16;
+// Objects whose counts a thread settles at a time: whole words of a NodeSet.
+constexpr std::size_t kSettledPart = std::size_t{1} << 16;
 
 class Linker {
  public:
@@ -35,8 +36,8 @@ class Linker {
         findings_(findings),
         rows_((blocks_.size() + Rows::kBlockNodes - 1) >> Rows::kBlockBits),
         words_(rows_.size()),
-        references_(new std::atomic<std::uint32_t>[blocks_.objects()]()),
-        understood_(new std::atomic<bool>[blocks_.size() - blocks_.objects()]()),
+        references_(blocks_.objects(), 0),
+        led_to_(blocks_.size()),
         roots_(process, *graph.census.types) {}
 
   void run() {
@@ -46,7 +47,6 @@ class Linker {
     settle_counts();
     find_roots();
     graph_.out = Rows::from_blocks(blocks_.size(), std::move(rows_));
-    graph_.in = graph_.out.reversed();
     finish_roots();
     progress_.end();
   }
@@ -56,26 +56,44 @@ class Linker {
 
   static constexpr std::size_t block_of(NodeId node) { return node >> Rows::kBlockBits; }
 
+  // What a thread needs.
+  struct Scratch {
+    Scratch(const Process& process, TypeTable& types)
+        : references(process.snapshot, *process.runtime(), types), reader(process.snapshot.space) {}
+
+    ReferenceReader references;
+    Reader reader;
+    std::vector<NodeId> targets;
+  };
+
   void link_objects() {
-    tbb::enumerable_thread_specific<ReferenceReader> readers(
-        [this] { return ReferenceReader(process_.snapshot, runtime_, *graph_.census.types); });
+    graph_.shared = NodeSet(blocks_.size());
+    graph_.excess = Column<std::int32_t>(blocks_.objects());
+    tbb::enumerable_thread_specific<Scratch> scratches([this] { return Scratch(process_, *graph_.census.types); });
     const std::size_t count = (blocks_.objects() + Rows::kBlockNodes - 1) >> Rows::kBlockBits;
     tbb::parallel_for(std::size_t{0}, count, [&](std::size_t b) {
       const auto begin = static_cast<NodeId>(b << Rows::kBlockBits);
       const auto end =
           static_cast<NodeId>(std::min<std::uint64_t>(blocks_.objects(), std::uint64_t{begin} + Rows::kBlockNodes));
-      rows_[b].degrees.reserve(end - begin);
-      ReferenceReader& references = readers.local();
-      for (NodeId node = begin; node < end; ++node) link_object(node, references, b);
+      Scratch& scratch = scratches.local();
+      scratch.targets.clear();
+      rows_[b].degrees.reserve(std::min<std::uint64_t>(blocks_.size() - begin, Rows::kBlockNodes));
+      for (NodeId node = begin; node < end; ++node) {
+        const std::size_t before = scratch.targets.size();
+        link_object(node, scratch, b);
+        rows_[b].degrees.push_back(static_cast<std::uint32_t>(scratch.targets.size() - before));
+      }
+      rows_[b].targets.assign(scratch.targets.begin(), scratch.targets.end());
       progress_.advance(end - begin);
     });
-    for (const ReferenceReader& references : readers) findings_.merge(references.findings());
+    for (const Scratch& scratch : scratches) findings_.merge(scratch.references.findings());
   }
 
-  void link_object(NodeId node, ReferenceReader& references, std::size_t b) {
-    Rows::Block& rows = rows_[b];
-    const std::size_t before = rows.targets.size();
+  void link_object(NodeId node, Scratch& scratch, std::size_t b) {
     const ObjectView object = graph_.view(node);
+    // While the object is at hand; settle_counts() takes off the references.
+    graph_.excess[node] = static_cast<std::int32_t>(std::clamp<std::int64_t>(
+        count_of(node, scratch.reader), std::numeric_limits<std::int32_t>::min(), kImmortalCount));
     const auto visit = [&](Addr target, RefKind kind, const EdgeName&) {
       if (kind == RefKind::kWeak) return;
       const NodeId to = kind == RefKind::kBuffer ? find_buffer(target) : blocks_.find(target);
@@ -84,15 +102,14 @@ class Linker {
         words_[b].emplace_back(node, to);
         return;
       }
-      rows.targets.push_back(to);
+      scratch.targets.push_back(to);
       if (blocks_.is_object(to)) {
-        references_[to].fetch_add(1, std::memory_order_relaxed);
-      } else {
-        understood_[to - blocks_.objects()].store(true, std::memory_order_relaxed);
+        std::atomic_ref<std::uint32_t>(references_[to]).fetch_add(1, std::memory_order_relaxed);
+      } else if (!led_to_.shared_insert(to)) {
+        graph_.shared.shared_insert(to);
       }
     };
-    references.for_each(object, visit, blocks_.end_of(object, node));
-    rows.degrees.push_back(static_cast<std::uint32_t>(rows.targets.size() - before));
+    scratch.references.for_each(object, visit, blocks_.end_of(object, node));
   }
 
   NodeId find_buffer(Addr target) const {
@@ -114,7 +131,7 @@ class Linker {
         const auto first = rows.targets.begin() + static_cast<std::ptrdiff_t>(at);
         const auto kept = std::remove_if(first, first + degree, [this](NodeId to) {
           if (!blocks_.is_object(to)) return false;
-          references_[to].fetch_sub(1, std::memory_order_relaxed);
+          --references_[to];
           return true;
         });
         rows.targets.erase(kept, first + degree);
@@ -128,7 +145,7 @@ class Linker {
     for (std::uint32_t i = 0; i < std::min(degree & ~1U, 2 * kLeastInterned); i += 2) {
       if (targets[i] != targets[i + 1] || !blocks_.is_object(targets[i])) return false;
       const std::int64_t count = count_of(targets[i], reader_);
-      if (count < kImmortalCount && count >= std::int64_t{references_[targets[i]].load()}) return false;
+      if (count < kImmortalCount && count >= std::int64_t{references_[targets[i]]}) return false;
     }
     return true;
   }
@@ -140,31 +157,30 @@ class Linker {
   }
 
   void settle_counts() {
-    graph_.excess.resize(blocks_.objects());
-    constexpr std::size_t kPart = std::size_t{1} << 16;
-    std::vector<std::vector<NodeId>> immortal((blocks_.objects() + kPart - 1) / kPart);
+    std::vector<std::vector<NodeId>> immortal((blocks_.objects() + kSettledPart - 1) / kSettledPart);
     tbb::parallel_for(std::size_t{0}, immortal.size(), [&](std::size_t part) {
-      Reader reader(process_.snapshot.space);
-      const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kPart);
-      for (auto object = static_cast<NodeId>(part * kPart); object < end; ++object) {
-        const std::int64_t count = count_of(object, reader);
-        if (count >= kImmortalCount) {
+      const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kSettledPart);
+      for (auto object = static_cast<NodeId>(part * kSettledPart); object < end; ++object) {
+        if (references_[object] != 0) led_to_.insert(object);
+        if (references_[object] > 1) graph_.shared.insert(object);
+        std::int32_t& excess = graph_.excess[object];
+        if (excess == kImmortalCount) {
+          excess = 0;
           immortal[part].push_back(object);
           continue;
         }
-        const std::int64_t excess = count - std::int64_t{references_[object].load(std::memory_order_relaxed)};
-        graph_.excess[object] = static_cast<std::int32_t>(
-            std::clamp<std::int64_t>(excess, std::numeric_limits<std::int32_t>::min(), kImmortalCount));
+        excess = static_cast<std::int32_t>(std::max<std::int64_t>(std::int64_t{excess} - references_[object],
+                                                                  std::numeric_limits<std::int32_t>::min()));
       }
     });
     for (const std::vector<NodeId>& part : immortal) immortal_.insert(immortal_.end(), part.begin(), part.end());
-    references_.reset();
+    references_ = {};
   }
 
   // Takes one of an object's unexplained references; whether there was one. Of a raw block, whether its contents are
   // for anybody who points to it.
   bool explain(NodeId node) {
-    if (!blocks_.is_object(node)) return !understood_[node - blocks_.objects()].load(std::memory_order_relaxed);
+    if (!blocks_.is_object(node)) return !understood_.contains(node);
     if (graph_.excess[node] <= 0) return false;
     --graph_.excess[node];
     return true;
@@ -176,10 +192,11 @@ class Linker {
       const NodeId node = blocks_.find(word.target);
       if (node != kNoBlock && explain(node)) graph_.roots.push_back({node, word});
     };
+    understood_ = led_to_;
     // Looked at as what they are, so not once more as raw blocks.
     for (const Addr structure : roots_.structures()) {
       const NodeId node = find_buffer(structure);
-      if (node != kNoBlock) understood_[node - blocks_.objects()].store(true, std::memory_order_relaxed);
+      if (node != kNoBlock) understood_.insert(node);
     }
     roots_.exact([&](const RootWord& word) {
       const NodeId node = blocks_.find(word.target);
@@ -206,9 +223,14 @@ class Linker {
   void admit_words_of_objects() {
     for (std::size_t b = 0; b < words_.size(); ++b) {
       std::erase_if(words_[b], [this](const Edge& edge) { return !explain(edge.second); });
+      for (const Edge& edge : words_[b]) lead_to(edge.second);
       graph_.conservative.insert(graph_.conservative.end(), words_[b].begin(), words_[b].end());
       merge_edges(b);
     }
+  }
+
+  void lead_to(NodeId node) {
+    if (!led_to_.insert(node)) graph_.shared.insert(node);
   }
 
   // Adds words_[b], which are by node, to the rows of that block.
@@ -266,6 +288,7 @@ class Linker {
       const auto& [from, to] = edges[i];
       close(from + 1);
       rows_[block_of(from)].targets.push_back(to);
+      lead_to(to);
       ++rows_[block_of(from)].degrees.back();
     }
     close(blocks_.size());
@@ -333,31 +356,13 @@ class Linker {
     }
     std::stable_sort(graph_.roots.begin(), graph_.roots.end(),
                      [](const RootRef& a, const RootRef& b) { return a.word.kind < b.word.kind; });
-    is_entry_.resize(blocks_.size());
-    std::vector<bool> reached(blocks_.size());
-    for (const RootRef& root : graph_.roots) enter(root.target, reached);
-    for (const NodeId source : source_nodes(graph_.out, find_components(graph_.out, reached))) {
-      graph_.roots.push_back({source, {0, RootKind::kUnreachable, 0, {}}});
-      enter(source, reached);
+    NodeSet is_entry(blocks_.size());
+    for (const RootRef& root : graph_.roots) {
+      if (is_entry.insert(root.target)) graph_.entries.push_back(root.target);
     }
-  }
-
-  // An entry, unless it is one already; then all that it leads to is reached.
-  void enter(NodeId node, std::vector<bool>& reached) {
-    if (is_entry_[node]) return;
-    is_entry_[node] = true;
-    graph_.entries.push_back(node);
-    if (reached[node]) return;
-    reached[node] = true;
-    pending_.push_back(node);
-    while (!pending_.empty()) {
-      const NodeId from = pending_.back();
-      pending_.pop_back();
-      for (const NodeId to : graph_.out.row(from)) {
-        if (reached[to]) continue;
-        reached[to] = true;
-        pending_.push_back(to);
-      }
+    for (const NodeId source : source_nodes(graph_.out, reachable(graph_.out, graph_.entries))) {
+      graph_.roots.push_back({source, {0, RootKind::kUnreachable, 0, {}}});
+      graph_.entries.push_back(source);
     }
   }
 
@@ -369,16 +374,20 @@ class Linker {
   Findings& findings_;
   Reader reader_{process_.snapshot.space};
   std::vector<Rows::Block> rows_;
-  std::vector<std::vector<Edge>> words_;                      // conservative edges of the objects, by block of rows
-  std::unique_ptr<std::atomic<std::uint32_t>[]> references_;  // by object: how many edges lead to it
-  std::unique_ptr<std::atomic<bool>[]> understood_;           // by raw block: an object knows what is in it
+  std::vector<std::vector<Edge>> words_;  // conservative edges of the objects, by block of rows
+  Column<std::uint32_t> references_;      // by object: how many edges lead to it
+  NodeSet led_to_;                        // by some edge; of objects, only when all references are counted
+  NodeSet understood_;                    // raw blocks of which an object, or a root, knows what is in them
   RootFinder roots_;
   std::vector<NodeId> immortal_;
-  std::vector<bool> is_entry_;
-  std::vector<NodeId> pending_;
 };
 
 }  // namespace
+
+const Rows& HeapGraph::in() const {
+  if (!in_) in_ = out.reversed();
+  return *in_;
+}
 
 ObjectView HeapGraph::view(NodeId node) const {
   ObjectView object;

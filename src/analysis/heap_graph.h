@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,17 +34,23 @@ struct HeapGraph {
   Census census;
   std::vector<TypeBrief> briefs;  // by TypeId
   Rows out;
-  Rows in;
-  std::vector<RootRef> roots;        // in the order of RootKind; a target may have several
-  std::vector<NodeId> entries;       // the roots' targets, each once, in that order
-  std::vector<std::int32_t> excess;  // by object: its reference count less the references found; 0 if immortal
+  NodeSet shared;               // every node that several edges lead to, and perhaps others
+  std::vector<RootRef> roots;   // in the order of RootKind; a target may have several
+  std::vector<NodeId> entries;  // the roots' targets, each once, in that order
+  Column<std::int32_t> excess;  // by object: its reference count less the references found; 0 if immortal
   // Edges of objects that are words of structs that nobody describes; sorted. They are in `out` as well.
   std::vector<std::pair<NodeId, NodeId>> conservative;
+
+  // `out` turned round. Made when it is first asked for, as most questions do without: then by one thread only.
+  const Rows& in() const;
 
   // REQUIRES: blocks.is_object(node).
   ObjectView view(NodeId node) const;
   // "module.name" of an object's type, without the module of builtins; "raw block" of what is none.
   std::string type_name(NodeId node) const;
+
+ private:
+  mutable std::optional<Rows> in_;
 };
 
 // The passes "decode" and "link". REQUIRES: process.runtime() != nullptr.

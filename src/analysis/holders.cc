@@ -87,8 +87,9 @@ RetainedAnswer retained_answer(const Process& process, const Holders& holders, c
       chain.push_back(at);
     for (auto at = chain.rbegin(); at != chain.rend(); ++at) answer.chain.push_back(rows.row(*at));
   } else {
-    answer.types = group_retained(holders.graph, retained, RetainedBy::kType);
-    answer.modules = group_retained(holders.graph, retained, RetainedBy::kModule);
+    RetainedGroups groups = group_retained(holders.graph, retained);
+    answer.types = std::move(groups.types);
+    answer.modules = std::move(groups.modules);
     answer.types.resize(cut(answer.types.size()));
     answer.modules.resize(cut(answer.modules.size()));
   }

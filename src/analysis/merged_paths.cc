@@ -219,7 +219,7 @@ PathsAnswer paths_of_node(const Process& process, const HeapGraph& graph, NodeId
     add(std::move(path));
   }
   NodeId last = kNoNode;
-  for (const NodeId from : graph.in.row(node)) {
+  for (const NodeId from : graph.in().row(node)) {
     const bool again = from == last || from == paths.parent(node);
     last = from;
     if (again || leads_through(paths, from, node)) continue;

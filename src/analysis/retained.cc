@@ -1,6 +1,12 @@
 #include "analysis/retained.h"
 
+#include <tbb/blocked_range.h>
+#include <tbb/enumerable_thread_specific.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_group.h>
+
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -9,46 +15,145 @@ namespace {
 
 constexpr double kAccumulates = 0.7;
 
-// The tree's edges: each node's row is what it immediately dominates, in preorder.
-Rows tree_rows(const DominatorTree& tree) {
-  const std::size_t nodes = tree.idom.size();
-  std::vector<Rows::Block> blocks((nodes + Rows::kBlockNodes - 1) >> Rows::kBlockBits);
-  std::vector<std::uint32_t> degree(nodes, 0);
-  for (const NodeId parent : tree.idom) {
-    if (parent < nodes) ++degree[parent];
-  }
-  std::vector<std::uint32_t> next(nodes, 0);
-  for (std::size_t b = 0; b < blocks.size(); ++b) {
-    std::uint32_t total = 0;
-    for (std::size_t node = b << Rows::kBlockBits; node < std::min(nodes, (b + 1) << Rows::kBlockBits); ++node) {
-      next[node] = total;
-      total += degree[node];
-      blocks[b].degrees.push_back(degree[node]);
-    }
-    blocks[b].targets.resize(total);
-  }
-  for (const NodeId node : tree.order) {
-    const NodeId parent = tree.idom[node];
-    if (parent < nodes) blocks[parent >> Rows::kBlockBits].targets[next[parent]++] = node;
-  }
-  return Rows::from_blocks(nodes, std::move(blocks));
-}
-
 void sort_largest_first(std::vector<NodeId>& nodes, const Retained& retained) {
   std::sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) {
     return retained.bytes[a] != retained.bytes[b] ? retained.bytes[a] > retained.bytes[b] : a < b;
   });
 }
 
+// Which group each node is of, of one way to group them. Raw blocks are a group of their own, the last.
+struct Grouping {
+  std::vector<RetainedGroup> groups;
+  std::vector<std::uint32_t> of_type;
+
+  Grouping(const TypeTable& types, bool by_name) : of_type(types.size()) {
+    std::map<std::pair<std::string, std::string>, std::uint32_t> numbers;
+    for (TypeId id = 0; id < types.size(); ++id) {
+      const TypeInfo& info = types.info(id);
+      const std::pair<std::string, std::string> key{info.module, by_name ? info.name : std::string()};
+      const auto [entry, is_new] = numbers.try_emplace(key, static_cast<std::uint32_t>(groups.size()));
+      if (is_new) groups.push_back({key.first, key.second, 0, 0, 0});
+      of_type[id] = entry->second;
+    }
+    groups.push_back({"", "(raw blocks)", 0, 0, 0});
+  }
+
+  std::vector<RetainedGroup> sorted() {
+    std::erase_if(groups, [](const RetainedGroup& group) { return group.count == 0; });
+    std::sort(groups.begin(), groups.end(), [](const RetainedGroup& a, const RetainedGroup& b) {
+      return std::tie(b.retained_bytes, a.module, a.name) < std::tie(a.retained_bytes, b.module, b.name);
+    });
+    return std::move(groups);
+  }
+};
+
+// Sums up both groupings on one way through the tree, depth first. Long rows are split among threads.
+class GroupSummer {
+ public:
+  GroupSummer(const HeapGraph& graph, const Retained& retained)
+      : graph_(graph),
+        retained_(retained),
+        groupings_{Grouping(*graph.census.types, true), Grouping(*graph.census.types, false)} {}
+
+  RetainedGroups run() {
+    Above above;
+    for (int by : {0, 1}) above[by].resize(groupings_[by].groups.size());
+    tasks_.run_and_wait([&] { descend(retained_.top, above); });
+    for (const Sums& sums : sums_) {
+      for (int by : {0, 1}) {
+        for (std::size_t i = 0; i < sums[by].size(); ++i) {
+          groupings_[by].groups[i].count += sums[by][i].count;
+          groupings_[by].groups[i].bytes += sums[by][i].bytes;
+          groupings_[by].groups[i].retained_bytes += sums[by][i].retained_bytes;
+        }
+      }
+    }
+    return {groupings_[0].sorted(), groupings_[1].sorted()};
+  }
+
+ private:
+  struct Sum {
+    std::uint64_t count = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t retained_bytes = 0;
+  };
+  using Sums = std::array<std::vector<Sum>, 2>;
+  using Above = std::array<std::vector<std::uint32_t>, 2>;  // how many of each group lie above
+  struct Frame {
+    NodeId node;
+    std::span<const NodeId> children;
+  };
+
+  static constexpr std::size_t kMostChildren = 4096;
+
+  std::uint32_t group_of(NodeId node, int by) const {
+    return graph_.blocks.is_object(node) ? groupings_[by].of_type[graph_.blocks.type(node)]
+                                         : static_cast<std::uint32_t>(groupings_[by].groups.size() - 1);
+  }
+
+  Sums& sums() {
+    Sums& local = sums_.local();
+    for (int by : {0, 1}) local[by].resize(groupings_[by].groups.size());
+    return local;
+  }
+
+  void add(NodeId node, const Above& above, Sums& sums) const {
+    const std::uint64_t bytes = graph_.blocks.bytes(node);
+    for (int by : {0, 1}) {
+      const std::uint32_t group = group_of(node, by);
+      Sum& sum = sums[by][group];
+      ++sum.count;
+      sum.bytes += bytes;
+      if (above[by][group] == 0) sum.retained_bytes += retained_.bytes[node];
+    }
+  }
+
+  void count_above(NodeId node, Above& above, std::uint32_t change) const {
+    for (int by : {0, 1}) above[by][group_of(node, by)] += change;
+  }
+
+  // `nodes` have the same parent.
+  void descend(std::span<const NodeId> nodes, Above above) {
+    Sums& sums = this->sums();
+    std::vector<Frame> stack;
+    for (std::span<const NodeId>* next = &nodes; !next->empty() || !stack.empty();) {
+      if (next->empty()) {
+        count_above(stack.back().node, above, ~0U);
+        stack.pop_back();
+      } else {
+        for (; next->size() > kMostChildren; *next = next->first(next->size() - kMostChildren))
+          tasks_.run([this, part = next->last(kMostChildren), above] { descend(part, above); });
+        const NodeId node = next->front();
+        *next = next->subspan(1);
+        add(node, above, sums);
+        const auto children = retained_.children.row(node);
+        if (!children.empty()) {
+          count_above(node, above, 1);
+          stack.push_back({node, children});
+        }
+      }
+      next = stack.empty() ? &nodes : &stack.back().children;
+    }
+  }
+
+  const HeapGraph& graph_;
+  const Retained& retained_;
+  std::array<Grouping, 2> groupings_;
+  tbb::task_group tasks_;
+  tbb::enumerable_thread_specific<Sums> sums_;
+};
+
 }  // namespace
 
 Retained find_retained(const HeapGraph& graph) {
   Retained result;
-  result.tree = find_dominators(graph.out, graph.in, graph.entries);
-  std::vector<std::uint64_t> own(graph.blocks.size());
-  for (NodeId node = 0; node < graph.blocks.size(); ++node) own[node] = graph.blocks.bytes(node);
-  result.bytes = retained_bytes(result.tree, std::move(own));
-  result.children = tree_rows(result.tree);
+  result.tree = find_dominators(graph.out, graph.shared, graph.entries);
+  Column<std::uint64_t> own(graph.blocks.size());
+  tbb::parallel_for(tbb::blocked_range<NodeId>(0, graph.blocks.size()), [&](const auto& part) {
+    for (NodeId node = part.begin(); node != part.end(); ++node) own[node] = graph.blocks.bytes(node);
+  });
+  result.bytes = retained_bytes(graph.out, result.tree, std::move(own));
+  result.children = Rows::from_parents(result.tree.idom);
   for (const NodeId node : result.tree.order) {
     if (result.tree.idom[node] == result.tree.virtual_root()) result.top.push_back(node);
   }
@@ -56,51 +161,8 @@ Retained find_retained(const HeapGraph& graph) {
   return result;
 }
 
-std::vector<RetainedGroup> group_retained(const HeapGraph& graph, const Retained& retained, RetainedBy by) {
-  const TypeTable& types = *graph.census.types;
-  // Raw blocks are a group of their own, the last.
-  std::map<std::pair<std::string, std::string>, std::size_t> numbers;
-  std::vector<std::size_t> group_of_type(types.size());
-  std::vector<RetainedGroup> groups;
-  for (TypeId id = 0; id < types.size(); ++id) {
-    const TypeInfo& info = types.info(id);
-    const std::pair<std::string, std::string> key{info.module, by == RetainedBy::kType ? info.name : std::string()};
-    const auto [entry, is_new] = numbers.try_emplace(key, groups.size());
-    if (is_new) groups.push_back({key.first, key.second, 0, 0, 0});
-    group_of_type[id] = entry->second;
-  }
-  groups.push_back({"", "(raw blocks)", 0, 0, 0});
-  const auto group_of = [&](NodeId node) {
-    return graph.blocks.is_object(node) ? group_of_type[graph.blocks.type(node)] : groups.size() - 1;
-  };
-  // Depth first through the tree, counting how many of each group lie above.
-  std::vector<std::uint32_t> above(groups.size(), 0);
-  std::vector<std::pair<NodeId, std::uint32_t>> stack;
-  const auto enter = [&](NodeId node) {
-    RetainedGroup& group = groups[group_of(node)];
-    ++group.count;
-    group.bytes += graph.blocks.bytes(node);
-    if (above[group_of(node)]++ == 0) group.retained_bytes += retained.bytes[node];
-    stack.emplace_back(node, 0);
-  };
-  for (const NodeId top : retained.top) {
-    enter(top);
-    while (!stack.empty()) {
-      const NodeId node = stack.back().first;
-      const auto row = retained.children.row(node);
-      if (stack.back().second < row.size()) {
-        enter(row[stack.back().second++]);
-      } else {
-        --above[group_of(node)];
-        stack.pop_back();
-      }
-    }
-  }
-  std::erase_if(groups, [](const RetainedGroup& group) { return group.count == 0; });
-  std::sort(groups.begin(), groups.end(), [](const RetainedGroup& a, const RetainedGroup& b) {
-    return std::tie(b.retained_bytes, a.module, a.name) < std::tie(a.retained_bytes, b.module, b.name);
-  });
-  return groups;
+RetainedGroups group_retained(const HeapGraph& graph, const Retained& retained) {
+  return GroupSummer(graph, retained).run();
 }
 
 std::vector<NodeId> largest_children(const Retained& retained, NodeId node) {

@@ -14,9 +14,9 @@ namespace heapcore {
 
 struct Retained {
   DominatorTree tree;
-  std::vector<std::uint64_t> bytes;  // by node, of all it dominates and itself
-  Rows children;                     // in the tree
-  std::vector<NodeId> top;           // which nothing dominates, the largest first
+  Column<std::uint64_t> bytes;  // by node, of all it dominates and itself
+  Rows children;                // in the tree, ascending
+  std::vector<NodeId> top;      // which nothing dominates, the largest first
 };
 
 Retained find_retained(const HeapGraph& graph);
@@ -31,10 +31,13 @@ struct RetainedGroup {
   std::uint64_t retained_bytes = 0;
 };
 
-enum class RetainedBy : std::uint8_t { kType, kModule };
+struct RetainedGroups {
+  std::vector<RetainedGroup> types;
+  std::vector<RetainedGroup> modules;
+};
 
-// Largest first.
-std::vector<RetainedGroup> group_retained(const HeapGraph& graph, const Retained& retained, RetainedBy by);
+// Each largest first.
+RetainedGroups group_retained(const HeapGraph& graph, const Retained& retained);
 
 // The dominated of `node`, largest first.
 std::vector<NodeId> largest_children(const Retained& retained, NodeId node);

@@ -101,7 +101,7 @@ class Matcher {
     after_references_.for_each(view_after(pair.newer), [&](Addr target, RefKind kind, const EdgeName& name) {
       if (parts_.size() >= kMaxParts || !is_part(kind, name)) return;
       const BlockId part = after_.find_object(target);
-      if (part != kNoBlock && graph_.in.row(part).size() == 1) parts_.push_back(target);
+      if (part != kNoBlock && graph_.in().row(part).size() == 1) parts_.push_back(target);
     });
     if (parts_.empty()) return Verdict::kSurvived;
     bool had_any = false;

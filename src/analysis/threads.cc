@@ -196,7 +196,7 @@ class ThreadsFinder {
     } else if (root == only_frame_.end() || root->second != frame) {
       return false;
     }
-    return std::ranges::all_of(holders_.graph.in.row(node),
+    return std::ranges::all_of(holders_.graph.in().row(node),
                                [&](NodeId from) { return from == of_frame || from == node; });
   }
 

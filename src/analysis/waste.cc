@@ -110,7 +110,7 @@ class WasteFinder {
   NodeId owner_of(NodeId node) const {
     NodeId owner = kNoNode;
     for (int step = 0; step < kMostSteps; ++step) {
-      const auto in = graph_.in.row(node);
+      const auto in = graph_.in().row(node);
       if (in.empty() || is_root_[node]) break;
       if (std::any_of(in.begin(), in.end(), [&](NodeId from) { return from != in[0]; })) break;
       node = in[0];
@@ -198,6 +198,7 @@ std::string_view waste_kind_name(WasteKind kind) {
 
 WasteAnswer find_waste(const Process& process, const HeapGraph& graph, const WasteOptions& options,
                        Findings& findings) {
+  graph.in();  // made here, before several threads ask for it
   return WasteFinder(process, graph, options, findings).run();
 }
 

@@ -107,7 +107,7 @@ class ContainerFinder {
 
   // What alone refers to a node; kNoNode if there are several, or a root.
   NodeId holder_of(NodeId node) const {
-    const auto in = graph_.in.row(node);
+    const auto in = graph_.in().row(node);
     if (in.empty() || is_root_[node]) return kNoNode;
     return std::all_of(in.begin(), in.end(), [&](NodeId from) { return from == in[0]; }) ? in[0] : kNoNode;
   }

@@ -135,7 +135,7 @@ class StringFinder {
   std::uint64_t room_of(NodeId node) const {
     std::uint64_t room = graph_.blocks.bytes(node);
     for (const NodeId to : graph_.out.row(node)) {
-      if (!graph_.blocks.is_object(to) && graph_.in.row(to).size() == 1) room += graph_.blocks.bytes(to);
+      if (!graph_.blocks.is_object(to) && graph_.in().row(to).size() == 1) room += graph_.blocks.bytes(to);
     }
     return room;
   }

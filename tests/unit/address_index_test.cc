@@ -21,19 +21,33 @@ TEST(AddressIndex, FindsExactlyWhatItWasMadeOf) {
     if (count > 2) addresses.insert(addresses.end(), {0, ~Addr{7}});
     std::sort(addresses.begin(), addresses.end());
     addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
-    const AddressIndex index(addresses);
-    for (std::size_t i = 0; i < addresses.size(); ++i) {
-      ASSERT_EQ(index.find(addresses[i]), i);
-      ASSERT_EQ(index.find(addresses[i] + 1), AddressIndex::kNone);
-      const Addr beside = addresses[i] + 8;
-      const bool there = std::binary_search(addresses.begin(), addresses.end(), beside);
-      ASSERT_EQ(index.find(beside) != AddressIndex::kNone, there);
+    // Some are objects, some raw blocks, some both.
+    std::vector<Addr> objects;
+    std::vector<Addr> raws;
+    for (const Addr address : addresses) {
+      const auto sorts = random() % 8;
+      if (sorts != 0) objects.push_back(address);
+      if (sorts < 3) raws.push_back(address);
     }
-    for (int i = 0; i < 1000; ++i) {
-      const Addr any = random() & ~Addr{7};
-      const bool there = std::binary_search(addresses.begin(), addresses.end(), any);
-      ASSERT_EQ(index.find(any) != AddressIndex::kNone, there);
+    const AddressIndex index(objects, raws);
+    const auto check = [&](Addr address) {
+      const auto number = [&](const std::vector<Addr>& sorted, std::size_t before) {
+        const auto at = std::lower_bound(sorted.begin(), sorted.end(), address);
+        return at == sorted.end() || *at != address ? AddressIndex::kNone
+                                                    : static_cast<std::uint32_t>(before + (at - sorted.begin()));
+      };
+      const std::uint32_t object = number(objects, 0);
+      const std::uint32_t raw = number(raws, objects.size());
+      ASSERT_EQ(index.find_object(address), object);
+      ASSERT_EQ(index.find_raw(address), raw);
+      ASSERT_EQ(index.find(address), object != AddressIndex::kNone ? object : raw);
+    };
+    for (const Addr address : addresses) {
+      check(address);
+      check(address + 1);
+      check(address + 8);
     }
+    for (int i = 0; i < 1000; ++i) check(random() & ~Addr{7});
   }
 }
 

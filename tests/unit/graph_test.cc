@@ -95,14 +95,28 @@ TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
     rooted.emplace_back();
     const auto root = static_cast<NodeId>(nodes);
     for (std::size_t i = random() % 4; i > 0; --i) rooted[root].push_back(static_cast<NodeId>(random() % nodes));
-    const DominatorTree tree = find_dominators(rows, rows.reversed(), rooted[root]);
+    const DominatorTree tree = find_dominators(rows, shared_nodes(rows), rooted[root]);
     std::vector<NodeId> expected = naive_idoms(rooted, root);
     expected.pop_back();
-    ASSERT_EQ(tree.idom, expected) << "round " << round;
+    ASSERT_EQ(std::vector<NodeId>(tree.idom.begin(), tree.idom.end()), expected) << "round " << round;
+    for (std::size_t i = 0; i < tree.order.size(); ++i) {
+      const NodeId above = tree.idom[tree.order[i]];
+      ASSERT_TRUE(above == root || std::find(tree.order.begin(), tree.order.begin() + static_cast<std::ptrdiff_t>(i),
+                                             above) != tree.order.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    const Rows children = Rows::from_parents(tree.idom);
+    for (NodeId node = 0; node < nodes; ++node) {
+      std::vector<NodeId> below;
+      for (NodeId child = 0; child < nodes; ++child) {
+        if (expected[child] == node) below.push_back(child);
+      }
+      const auto row = children.row(node);
+      ASSERT_TRUE(std::equal(row.begin(), row.end(), below.begin(), below.end())) << "round " << round;
+    }
 
-    std::vector<std::uint64_t> bytes(nodes);
+    Column<std::uint64_t> bytes(nodes);
     for (std::uint64_t& each : bytes) each = random() % 1000;
-    const std::vector<std::uint64_t> retained = retained_bytes(tree, bytes);
+    const Column<std::uint64_t> retained = retained_bytes(rows, tree, bytes);
     const std::vector<bool> live = reached(rooted, root);
     for (NodeId node = 0; node < nodes; ++node) {
       const std::vector<bool> left = reached(rooted, root, node);
@@ -119,7 +133,7 @@ TEST(Dominators, OfALongChainNeedNoStack) {
   for (NodeId node = 0; node + 1 < kNodes; ++node) edges[node] = {node + 1, 0};
   const Rows rows = make_rows(edges);
   const std::vector<NodeId> entries{0};
-  const DominatorTree tree = find_dominators(rows, rows.reversed(), entries);
+  const DominatorTree tree = find_dominators(rows, shared_nodes(rows), entries);
   EXPECT_EQ(tree.idom[kNodes - 1], kNodes - 2);
   EXPECT_EQ(find_components(rows).count, 2u);  // the last node leads nowhere
 }
@@ -141,7 +155,7 @@ TEST(Components, EqualTheNaiveOnesOnRandomGraphs) {
     }
     // All is reached from the sources, and no source from another.
     std::vector<bool> covered(nodes);
-    const std::vector<NodeId> sources = source_nodes(rows, components);
+    const std::vector<NodeId> sources = source_nodes(rows, NodeSet(nodes));
     for (const NodeId source : sources) {
       for (NodeId node = 0; node < nodes; ++node) {
         if (from[source][node]) covered[node] = true;
@@ -149,6 +163,24 @@ TEST(Components, EqualTheNaiveOnesOnRandomGraphs) {
       for (const NodeId other : sources) ASSERT_TRUE(other == source || !from[source][other]) << "round " << round;
     }
     ASSERT_EQ(std::count(covered.begin(), covered.end(), false), 0) << "round " << round;
+
+    // Without what some nodes lead to: what is left is the graph of the others.
+    std::vector<NodeId> starts;
+    for (std::size_t i = random() % 3; i > 0; --i) starts.push_back(static_cast<NodeId>(random() % nodes));
+    const NodeSet left_out = reachable(rows, starts);
+    Edges rest(nodes);
+    for (NodeId node = 0; node < nodes; ++node) {
+      const bool is_out = std::any_of(starts.begin(), starts.end(), [&](NodeId start) { return from[start][node]; });
+      ASSERT_EQ(left_out.contains(node), is_out) << "round " << round;
+      if (!is_out)
+        std::copy_if(edges[node].begin(), edges[node].end(), std::back_inserter(rest[node]),
+                     [&](NodeId to) { return !left_out.contains(to); });
+    }
+    std::vector<NodeId> expected;
+    for (const NodeId source : source_nodes(make_rows(rest), NodeSet(nodes))) {
+      if (!left_out.contains(source)) expected.push_back(source);
+    }
+    ASSERT_EQ(source_nodes(rows, left_out), expected) << "round " << round;
   }
 }
 
