@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string_view>
 
+#include "coreparse/residency.h"
 #include "glibc_heap/census.h"
 
 namespace heapcore {
@@ -38,6 +40,7 @@ class LedgerMaker {
       : process_(process), census_(census), obmalloc_(obmalloc), findings_(findings) {}
 
   Ledger run() {
+    if (process_.snapshot.info.kind == TargetKind::kProcess) read_residency();
     collect_claims();
     add_mappings();
     add_obmalloc();
@@ -52,6 +55,23 @@ class LedgerMaker {
     LedgerRow& row = rows_[{std::move(category), std::move(detail)}];
     row.bytes += bytes;
     row.not_dumped_bytes += not_dumped_bytes;
+  }
+
+  void read_residency() {
+    Result<Residency> read = Residency::read(process_.snapshot);
+    if (read) {
+      residency_ = std::move(*read);
+    } else {
+      findings_.note("residency-unknown", Room::kAnalysis, 0, read.error().message);
+    }
+  }
+
+  void add_resident(const std::string& what, const AddrRange& range) {
+    if (!residency_ || range.size_bytes() == 0) return;
+    ResidentRow& row = resident_[what];
+    row.mapped_bytes += range.size_bytes();
+    row.resident_bytes += residency_->resident_in(range);
+    row.swapped_bytes += residency_->swapped_in(range);
   }
 
   void collect_claims() {
@@ -118,44 +138,29 @@ class LedgerMaker {
   }
 
   void label(const Mapping& mapping, Addr start, Addr end) {
-    const std::uint64_t not_dumped = not_dumped_in(start, end);
+    auto [category, detail] = label_of(mapping, start);
+    add_resident(category, {start, end});
+    add(std::move(category), std::move(detail), end - start, not_dumped_in(start, end));
+  }
+
+  // Category and detail of what no allocator claims.
+  std::pair<std::string, std::string> label_of(const Mapping& mapping, Addr start) const {
     const Module* module = process_.snapshot.module_at(mapping.start);
     if (mapping.is_file() || is_library(mapping) || module != nullptr) {
       // Between a module's own mappings lies its .bss, which has no path.
       const std::string& path = mapping.path.empty() ? module->path : mapping.path;
-      add(mapping.shared ? "shared file" : "file", path, end - start, not_dumped);
-      return;
+      return {mapping.shared ? "shared file" : "file", path};
     }
-    if (mapping.shared) {
-      add("shared memory", mapping.path, end - start, not_dumped);
-      return;
-    }
+    if (mapping.shared) return {"shared memory", mapping.path};
     if (const Thread* thread = stack_owner(mapping)) {
-      const bool main = thread->tid == process_.snapshot.info.pid;
-      add("stack", main ? "main thread" : "other threads", end - start, not_dumped);
-      return;
+      return {"stack", thread->tid == process_.snapshot.info.pid ? "main thread" : "other threads"};
     }
-    if (mapping.path == "[stack]") {
-      add("stack", "main thread", end - start, not_dumped);
-      return;
-    }
-    if (is_kernels(mapping)) {
-      add("kernel", mapping.path, end - start, not_dumped);
-      return;
-    }
-    if (in_mimalloc_arena(mapping)) {
-      add("mimalloc reserved", "not yet used part of its arenas", end - start, not_dumped);
-      return;
-    }
-    if (in_thread_heap(start)) {
-      add("malloc reserved", "not yet used part of thread arenas", end - start, not_dumped);
-      return;
-    }
-    if (const Module* before = module_before(mapping)) {
-      add("file", before->path, end - start, not_dumped);
-      return;
-    }
-    add("anonymous", mapping.writable ? "" : "not writable", end - start, not_dumped);
+    if (mapping.path == "[stack]") return {"stack", "main thread"};
+    if (is_kernels(mapping)) return {"kernel", mapping.path};
+    if (in_mimalloc_arena(mapping)) return {"mimalloc reserved", "not yet used part of its arenas"};
+    if (in_thread_heap(start)) return {"malloc reserved", "not yet used part of thread arenas"};
+    if (const Module* before = module_before(mapping)) return {"file", before->path};
+    return {"anonymous", mapping.writable ? "" : "not writable"};
   }
 
   const Thread* stack_owner(const Mapping& mapping) const {
@@ -249,6 +254,7 @@ class LedgerMaker {
     for (const Claim& claim : claims_) {
       if (claim.owner != owner) continue;
       claimed += claim.range.size_bytes();
+      add_resident(owner == Claim::Owner::kObmalloc ? obmalloc_->allocator : "malloc", claim.range);
       not_dumped += not_dumped_in(claim.range.start, claim.range.end);
     }
     std::uint64_t counted = 0;
@@ -283,6 +289,13 @@ class LedgerMaker {
       if (a.bytes != b.bytes) return a.bytes > b.bytes;
       return a.detail < b.detail;
     });
+    for (auto& [what, row] : resident_) {
+      row.what = what;
+      ledger.resident.push_back(row);
+    }
+    std::stable_sort(ledger.resident.begin(), ledger.resident.end(),
+                     [](const ResidentRow& a, const ResidentRow& b) { return a.resident_bytes > b.resident_bytes; });
+    if (residency_) ledger.rss_bytes = residency_->rss_bytes();
     return ledger;
   }
 
@@ -292,6 +305,8 @@ class LedgerMaker {
   Findings& findings_;
   std::vector<Claim> claims_;  // sorted, disjoint, wholly mapped
   std::map<std::pair<std::string, std::string>, LedgerRow> rows_;
+  std::optional<Residency> residency_;  // of a live process
+  std::map<std::string, ResidentRow> resident_;
 };
 
 }  // namespace

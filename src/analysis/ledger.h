@@ -23,9 +23,20 @@ struct LedgerRow {
   std::uint64_t not_dumped_bytes = 0;  // of which the snapshot does not hold the contents
 };
 
+// How much of a live process is in memory: whole ranges, since only pages can be resident. An allocator's row is all
+// that it holds, in use or free.
+struct ResidentRow {
+  std::string what;  // "obmalloc", "malloc", or a category of the ledger
+  std::uint64_t mapped_bytes = 0;
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t swapped_bytes = 0;
+};
+
 struct Ledger {
   std::vector<LedgerRow> rows;  // rows of a category stand together; largest first
   std::uint64_t mapped_bytes = 0;
+  std::vector<ResidentRow> resident;  // largest first; empty of a core, which does not tell
+  std::uint64_t rss_bytes = 0;        // as the kernel counts it (VmRSS), when the rows above were read
 };
 
 // `census` and `obmalloc` may be null: no Python, or none that could be read.

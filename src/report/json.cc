@@ -132,6 +132,16 @@ Json ledger_json(const Ledger& ledger) {
   Json answer;
   answer["ledger"] = std::move(rows);
   answer["total"] = {{"mapped_bytes", ledger.mapped_bytes}};
+  if (!ledger.resident.empty()) {
+    Json resident = Json::array();
+    for (const ResidentRow& row : ledger.resident)
+      resident.push_back({{"what", row.what},
+                          {"mapped_bytes", row.mapped_bytes},
+                          {"resident_bytes", row.resident_bytes},
+                          {"swapped_bytes", row.swapped_bytes}});
+    answer["resident"] = std::move(resident);
+    answer["total"]["rss_bytes"] = ledger.rss_bytes;
+  }
   return answer;
 }
 

@@ -158,6 +158,29 @@ std::string pymalloc_text(const ObmallocUse& use, const TextStyle& style) {
   return text + heading("Total", style) + total.text("  ");
 }
 
+// Of a live process; of a core nothing.
+static std::string resident_text(const Ledger& ledger, const TextStyle& style) {
+  if (ledger.resident.empty()) return "";
+  TextTable table(
+      {{"", Align::kLeft}, {"mapped", Align::kRight}, {"resident", Align::kRight}, {"swapped", Align::kRight}});
+  ResidentRow total;
+  const auto add = [&](const ResidentRow& row) {
+    table.add({row.what, bytes_text(row.mapped_bytes), bytes_text(row.resident_bytes),
+               row.swapped_bytes == 0 ? "-" : bytes_text(row.swapped_bytes)});
+  };
+  for (const ResidentRow& row : ledger.resident) {
+    add(row);
+    total.mapped_bytes += row.mapped_bytes;
+    total.resident_bytes += row.resident_bytes;
+    total.swapped_bytes += row.swapped_bytes;
+  }
+  total.what = "total";
+  add(total);
+  return heading("What of it is resident", style) + table.text("  ") +
+         fmt::format("  the kernel counts {} resident (VmRSS); read while the process ran on\n",
+                     bytes_text(ledger.rss_bytes));
+}
+
 std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
   TextTable table({{"category", Align::kLeft},
                    {"bytes", Align::kRight},
@@ -181,7 +204,7 @@ std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
   }
   table.add(
       {"total", bytes_text(ledger.mapped_bytes), "100.0 %", "", fmt::format("{} B", count_text(ledger.mapped_bytes))});
-  return table.text("  ");
+  return table.text("  ") + resident_text(ledger, style);
 }
 
 }  // namespace heapcore
