@@ -14,6 +14,8 @@ namespace {
 // A container that dominates more than this is no part of a thing, but a collection of things.
 constexpr std::size_t kMostParts = 32;
 constexpr int kMostSteps = 32;
+constexpr std::uint32_t kNoWay = ~std::uint32_t{0};
+constexpr const char* kFreeList = "a free list of the interpreter";
 constexpr std::uint64_t kMiSliceBytes = 64 << 10;
 
 // An arena, a page of mimalloc's, or one of malloc's.
@@ -32,7 +34,9 @@ class PinFinder {
         retained_(holders.retained),
         map_(map),
         options_(options),
-        findings_(findings) {}
+        findings_(findings),
+        reader_(process.snapshot.space),
+        types_(*holders.graph.census.types) {}
 
   PinsAnswer run() {
     answer_.below_percent = options_.below_percent;
@@ -181,12 +185,39 @@ class PinFinder {
     }
   }
 
+  std::string type_name(TypeId id) const {
+    const TypeInfo& info = graph_.census.types->info(id);
+    return info.module.empty() ? info.name : info.module + "." + info.name;
+  }
+
+  // What is on a free list of the interpreter's is no object, but still says of which type it was: its count is 0, or
+  // from 3.14 on the link to the next. kNoType for other raw blocks.
+  TypeId freed_type(NodeId raw) {
+    const PyTraits& traits = process_.runtime()->traits;
+    const auto& fields = traits.layout->PyObject;
+    for (const std::uint32_t offset : {0U, traits.gc_head_bytes(), traits.gc_head_bytes() + 16}) {
+      Addr count = 0;
+      Addr type_address = 0;
+      const Addr object = graph_.blocks.address(raw) + offset;
+      if (graph_.blocks.bytes(raw) < offset + traits.layout->PyObject.size_bytes) break;
+      if (!reader_.try_load(object + fields.ob_refcnt.offset, count) ||
+          !reader_.try_load(object + fields.ob_type.offset, type_address))
+        break;
+      if (count != 0 && graph_.blocks.find_raw(count - offset) == kNoBlock) continue;
+      const TypeBrief& type = types_.lookup(type_address);
+      if (type.id != kNoType && type.header_bytes == offset) return type.id;
+    }
+    return kNoType;
+  }
+
   // By allocator, type and path; then what each group keeps, by arena.
   void group() {
     std::vector<NodeId> holders;
     for (const Share& share : shares_) holders.push_back(share.holder);
     std::sort(holders.begin(), holders.end());
     holders.erase(std::unique(holders.begin(), holders.end()), holders.end());
+    std::vector<TypeId> freed;
+    for (const NodeId holder : holders) freed.push_back(graph_.blocks.is_object(holder) ? kNoType : freed_type(holder));
     const MergedHolders merged = merge_holders(process_, graph_, holders, options_.values, findings_);
     std::map<std::tuple<MapAllocator, std::string, std::uint32_t>, std::uint32_t> numbers;
     // (arena, group), and of which group a holder was counted last: shares are by arena.
@@ -196,13 +227,16 @@ class PinFinder {
       const auto at =
           static_cast<std::size_t>(std::lower_bound(holders.begin(), holders.end(), share.holder) - holders.begin());
       const MapAllocator allocator = pinned_[share.pinned].allocator;
-      const auto [entry, is_new] = numbers.try_emplace({allocator, graph_.type_name(share.holder), merged.way_of[at]},
-                                                       static_cast<std::uint32_t>(answer_.pins.size()));
+      const bool is_freed = freed[at] != kNoType;
+      const auto [entry, is_new] =
+          numbers.try_emplace({allocator, is_freed ? "freed " + type_name(freed[at]) : graph_.type_name(share.holder),
+                               is_freed ? kNoWay : merged.way_of[at]},
+                              static_cast<std::uint32_t>(answer_.pins.size()));
       if (is_new) {
         answer_.pins.emplace_back();
         answer_.pins.back().allocator = allocator;
         answer_.pins.back().type = std::get<1>(entry->first);
-        answer_.pins.back().held_by = merged.ways[merged.way_of[at]];
+        answer_.pins.back().held_by = is_freed ? kFreeList : merged.ways[merged.way_of[at]];
       }
       answer_.pins[entry->second].bytes += share.bytes;
       pairs.emplace_back(share.pinned, entry->second);
@@ -249,6 +283,8 @@ class PinFinder {
   const FragmentationMap& map_;
   const PinsOptions& options_;
   Findings& findings_;
+  Reader reader_;
+  TypeCache types_;
   std::vector<Pinned> pinned_;  // by address
   std::vector<Share> shares_;
   PinsAnswer answer_;

@@ -25,7 +25,8 @@ namespace heapcore {
 
 struct PinGroup {
   MapAllocator allocator = MapAllocator::kObmalloc;
-  std::string type;               // "module.name"; "raw block" where no object owns it
+  std::string type;               // "module.name"; "raw block" where no object owns it; "freed module.name" of what is
+                                  // no object any more, but on a free list of the interpreter's
   std::string held_by;            // their merged path; empty if nothing leads to them
   std::uint64_t count = 0;        // of those objects
   std::uint64_t bytes = 0;        // live in these arenas: them, and what is part of them
