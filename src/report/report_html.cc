@@ -13,13 +13,40 @@ namespace {
 constexpr std::size_t kMostTypes = 4000;
 constexpr std::size_t kMostThreads = 200;
 constexpr std::size_t kMostTasks = 500;
+constexpr std::size_t kMostFrames = 60;  // of one thread, the innermost
+constexpr std::uint64_t kLeastLocalBytes = 1024;
 
 // Cuts a list; what is left out is counted under "left_out" beside it.
 void cut(Json& section, const char* key, std::size_t most) {
   if (section.is_null() || section[key].size() <= most) return;
   Json& list = section[key];
-  section["left_out"] = list.size() - most;
+  const std::size_t left_out = list.size() - most;
   list.erase(list.begin() + static_cast<std::ptrdiff_t>(most), list.end());
+  section["left_out"] = left_out;
+}
+
+void cut_threads(Json& threads) {
+  if (threads.is_null()) return;
+  threads["tasks_count"] = threads["tasks"].size();
+  if (threads["tasks"].size() > kMostTasks)
+    threads["tasks"].erase(threads["tasks"].begin() + kMostTasks, threads["tasks"].end());
+  cut(threads, "threads", kMostThreads);
+  for (Json& thread : threads["threads"]) {
+    std::uint64_t retained_bytes = 0;
+    for (Json& frame : thread["frames"]) {
+      if (!frame.contains("locals")) continue;
+      retained_bytes += frame["retained_bytes"].get<std::uint64_t>();
+      Json& locals = frame["locals"];
+      locals.erase(std::remove_if(locals.begin(), locals.end(),
+                                  [](const Json& local) {
+                                    return !local["held_here_only"].get<bool>() ||
+                                           local["retained_bytes"].get<std::uint64_t>() < kLeastLocalBytes;
+                                  }),
+                   locals.end());
+    }
+    thread["retained_bytes"] = retained_bytes;
+    cut(thread, "frames", kMostFrames);
+  }
 }
 
 // A row for each node, as the page reads them.
@@ -53,13 +80,7 @@ std::string report_html(const Process& process, const Incident& incident) {
   Json document = document_head("report", process);
   document.update(report_json(process, incident, 0));
   cut(document["types"], "types", kMostTypes);
-  Json& threads = document["threads"];
-  if (!threads.is_null()) {
-    threads["tasks_count"] = threads["tasks"].size();
-    if (threads["tasks"].size() > kMostTasks)
-      threads["tasks"].erase(threads["tasks"].begin() + kMostTasks, threads["tasks"].end());
-    cut(threads, "threads", kMostThreads);
-  }
+  cut_threads(document["threads"]);
   if (!document["pymalloc"].is_null()) document["pymalloc"].erase("arenas");
   if (!document["malloc"].is_null()) document["malloc"].erase("tcaches");
   document["ownership"] = ownership_json(incident.ownership);

@@ -253,5 +253,43 @@ class Hostile(Page, unittest.TestCase):
         self.assertNotIn(PASSWORD, self.browser.evaluate("document.documentElement.textContent"))
 
 
+class Crowded(Page, unittest.TestCase):
+    """Of a process with more threads and frames than a page can show."""
+
+    THREADS, DEPTH = 230, 80
+    PROGRAM = """
+import os, threading
+ready, stop = threading.Semaphore(0), threading.Event()
+def descend(depth, before):
+    kept = [depth] * 300
+    if depth:
+        return descend(depth - 1, kept)
+    ready.release()
+    stop.wait()
+threading.stack_size(1 << 20)
+for i in range(%d):
+    threading.Thread(target=descend, args=(%d, None), daemon=True).start()
+for i in range(%d):
+    ready.acquire()
+os.write(1, b"R")
+stop.wait()
+""" % (THREADS, DEPTH, THREADS)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        python = next((i for i in harness.interpreters() if i.version >= (3, 8)), None)
+        if python is None:
+            raise unittest.SkipTest("no interpreter")
+        target = cls.start([python.path, "-S", "-c", cls.PROGRAM]).wait_ready()
+        cls.make("--pid", str(target.pid))
+
+    def test_it_stays_small_and_says_what_it_leaves_out(self):
+        self.assertLess(os.path.getsize(self.path), MOST_BYTES)
+        self.assertEqual(len(self.texts("#threads summary")), 200)
+        self.assertIn("%d more threads" % (self.THREADS + 1 - 200), self.texts("#threads > p")[-1])
+        self.assertRegex(self.texts("#threads .frames")[1], r"\d+ more frames$")
+
+
 if __name__ == "__main__":
     harness.main()

@@ -2,6 +2,7 @@
 what was to be withheld, its conditions hold when they are true, and Ctrl-C leaves nothing behind."""
 
 import contextlib
+import glob
 import json
 import os
 import pty
@@ -212,6 +213,16 @@ class Conditions(ReportTest):
         for code in {f["code"] for f in found}:
             with self.subTest(code):
                 self.assertEqual(self.status("finding=" + code).status, 4)
+
+    def test_every_code_is_known(self):
+        codes = set()
+        for path in glob.glob(os.path.join(harness.ROOT, "src", "analysis", "diagnose*.cc")):
+            with open(path) as file:
+                codes.update(re.findall(r'\badd\("([a-z-]+)"', file.read()))
+        self.assertGreater(len(codes), 8)
+        for code in codes:
+            with self.subTest(code):
+                self.assertNotEqual(self.status("finding=" + code).status, 2)
 
     def test_one_of_several_is_enough(self):
         self.assertEqual(self.status("retained>1T", "garbage>900K").status, 4)

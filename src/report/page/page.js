@@ -490,7 +490,7 @@ function frame(f) {
   const where = f.file ? " (" + f.file + (f.line ? ":" + f.line : "") + ")" : "";
   const node = el("li", { class: f.kind === "python" ? "name" : "native name" }, (f.function || f.address) + where +
     (f.retained_bytes ? ", its locals alone hold " + bytes(f.retained_bytes) : ""));
-  const held = (f.locals || []).filter((local) => local.held_here_only && local.retained_bytes >= 1024);
+  const held = f.locals || [];
   if (held.length) node.append(el("ul", {}, ...held.map((local) => el("li", { class: "name", text: local.name + " = " + (local.type || "object") + ", " + bytes(local.retained_bytes) }))));
   return node;
 }
@@ -501,13 +501,14 @@ function threads() {
   const list = data.threads.threads;
   for (const thread of list) {
     const python = thread.frames.filter((f) => f.kind === "python");
-    const held = python.reduce((sum, f) => sum + f.retained_bytes, 0);
+    const held = thread.retained_bytes;
     const title = (thread.tid ? "Thread " + thread.tid : "Thread state without a thread") +
       (thread.python_name || thread.name ? " \u201c" + (thread.python_name || thread.name) + "\u201d" : "") +
       (python.length ? ": " + python[0].function + " (" + python[0].file + ":" + python[0].line + ")" : ": no Python frame") +
       (held ? ", its locals hold " + bytes(held) : "");
     const box = el("details", list.length === 1 ? { open: "" } : {}, el("summary", { class: "name", text: title }));
-    box.append(el("ol", { class: "frames" }, ...thread.frames.map(frame)));
+    box.append(el("ol", { class: "frames" }, ...thread.frames.map(frame),
+                  thread.left_out ? el("li", { class: "dim", text: counted(thread.left_out, "more frame") }) : null));
     node.append(box);
   }
   if (data.threads.left_out) node.append(el("p", { class: "dim", text: counted(data.threads.left_out, "more thread") }));
