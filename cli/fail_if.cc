@@ -1,12 +1,10 @@
 #include "fail_if.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 
 #include "report/format.h"
 
@@ -19,14 +17,9 @@ struct Figure {
   std::optional<std::uint64_t> (*of)(const Process&, const Incident&);
 };
 
-std::optional<std::uint64_t> resident(const Process& process, const Incident&) {
-  const TargetInfo& info = process.snapshot.info;
-  if (info.kind != TargetKind::kProcess) return std::nullopt;
-  std::ifstream file(fmt::format("/proc/{}/statm", info.pid));
-  std::uint64_t size = 0;
-  std::uint64_t pages = 0;
-  if (!(file >> size >> pages)) return std::nullopt;
-  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+std::optional<std::uint64_t> resident(const Process&, const Incident& incident) {
+  if (incident.ledger.resident.empty()) return std::nullopt;
+  return incident.ledger.rss_bytes;
 }
 
 std::optional<std::uint64_t> free_bytes(const Process& process, const Incident& incident) {

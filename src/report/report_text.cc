@@ -67,7 +67,7 @@ std::string python_text(const Process& process) {
                                         : process.python.version + ", not decoded (see the warnings)";
 }
 
-std::string process_section(const Process& process) {
+std::string process_section(const Process& process, const Ledger& ledger) {
   const TargetInfo& info = process.snapshot.info;
   TextTable table({{"", Align::kLeft}, {"", Align::kLeft}});
   const bool is_core = info.kind == TargetKind::kCore;
@@ -85,7 +85,14 @@ std::string process_section(const Process& process) {
   table.add({"Python", process.python.version.empty() ? python_text(process) : process.python.version});
   table.add(
       {"C library", heap != nullptr ? libc_text(*heap) : "no glibc malloc: " + printable(process.malloc.why_not)});
-  table.add({"Memory", bytes_text(process.snapshot.mapped_bytes()) + " mapped"});
+  std::string memory = bytes_text(process.snapshot.mapped_bytes()) + " mapped";
+  if (!ledger.resident.empty()) {
+    std::uint64_t swapped_bytes = 0;
+    for (const ResidentRow& row : ledger.resident) swapped_bytes += row.swapped_bytes;
+    memory += fmt::format(", {} resident", bytes_text(ledger.rss_bytes));
+    if (swapped_bytes != 0) memory += fmt::format(", {} swapped", bytes_text(swapped_bytes));
+  }
+  table.add({"Memory", memory});
   return table.text();
 }
 
@@ -302,7 +309,7 @@ std::string confidence_section(const Process& process, const Incident& incident,
 }  // namespace
 
 std::string report_text(const Process& process, const Incident& incident, const TextStyle& style) {
-  std::string text = process_section(process);
+  std::string text = process_section(process, incident.ledger);
   text += heading("Findings", style) + findings_section(process, incident, style);
   text += heading("Where the memory is", style) + ledger_summary(incident.ledger);
   if (incident.holders) {

@@ -145,7 +145,8 @@ function tiles() {
   const high = found.filter((f) => f.severity === "high").length;
   add("tile-findings", found.length === 0 ? "none" : String(found.length), found.length === 0 ? "findings" :
       (found.length === 1 ? "finding" : "findings") + (high === 0 ? "" : high === found.length ? ", of high severity" : ", " + high + " of high severity"));
-  add("tile-mapped", bytes(mapped), "mapped");
+  const rss = data.ledger.total.rss_bytes;
+  add("tile-mapped", bytes(mapped), rss ? "mapped, " + bytes(rss) + " of it resident" : "mapped");
   if (data.types) add("tile-python", bytes(data.types.total.bytes), counted(data.types.total.count, "Python object"));
   if (data.retained && data.retained.objects.length) {
     const top = data.retained.objects[0];
@@ -255,6 +256,10 @@ function ledger() {
   node.append(table(root.children, [words("category", (r) => r.name), size("bytes", (r) => r.bytes), share((r) => r.bytes, mapped),
     bar((r) => r.bytes, mapped), words("largest part", (r) => r.children[0].name === r.name ? "" : r.children.reduce((a, b) => b.bytes > a.bytes ? b : a).name)],
     { id: "ledger-table", limit: 40 }));
+  if (data.ledger.resident) {
+    node.append(el("h3", { text: "What of it is resident" }), table(data.ledger.resident, [words("", (r) => r.what), size("mapped", (r) => r.mapped_bytes),
+      size("resident", (r) => r.resident_bytes), size("swapped", (r) => r.swapped_bytes)], { id: "resident-table", limit: 20 }));
+  }
 }
 
 // ---- Who holds it.
