@@ -1,6 +1,7 @@
 #include "analysis/pins.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -14,7 +15,7 @@ namespace {
 // A container that dominates more than this is no part of a thing, but a collection of things.
 constexpr std::size_t kMostParts = 32;
 constexpr int kMostSteps = 32;
-constexpr std::uint32_t kNoWay = ~std::uint32_t{0};
+constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr const char* kFreeList = "a free list of the interpreter";
 constexpr std::uint64_t kMiSliceBytes = 64 << 10;
 
@@ -48,8 +49,8 @@ class PinFinder {
     for (std::uint32_t i = 0; i < pinned_.size(); ++i) find_blocks(i);
     group();
     std::sort(answer_.pins.begin(), answer_.pins.end(), [](const PinGroup& a, const PinGroup& b) {
-      return std::tie(b.kept_bytes, b.alone_bytes, b.bytes, a.type, a.held_by) <
-             std::tie(a.kept_bytes, a.alone_bytes, a.bytes, b.type, b.held_by);
+      return std::tie(b.kept_bytes, b.alone_bytes, b.bytes, a.type, a.held_by, a.allocator) <
+             std::tie(a.kept_bytes, a.alone_bytes, a.bytes, b.type, b.held_by, b.allocator);
     });
     answer_.pins_count = answer_.pins.size();
     if (options_.limit != 0) answer_.pins.resize(std::min(answer_.pins.size(), options_.limit));
@@ -210,51 +211,68 @@ class PinFinder {
     return kNoType;
   }
 
+  // An object that blocks are part of, and in which group it is, by allocator.
+  struct Member {
+    NodeId holder = kNoNode;
+    TypeId freed = kNoType;  // freed_type()
+    std::uint32_t way = kNone;
+    std::array<std::uint32_t, kMapAllocators> groups = {kNone, kNone, kNone};
+  };
+
   // By allocator, type and path; then what each group keeps, by arena.
   void group() {
+    std::vector<Member> members = list_members();
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;  // (arena, group)
+    for (const Share& share : shares_) {
+      Member& member = *std::lower_bound(members.begin(), members.end(), share.holder,
+                                         [](const Member& m, NodeId holder) { return m.holder < holder; });
+      const MapAllocator allocator = pinned_[share.pinned].allocator;
+      std::uint32_t& group = member.groups[static_cast<std::size_t>(allocator)];
+      if (group == kNone) {
+        group = group_of(allocator, member);
+        PinGroup& pin = answer_.pins[group];
+        ++pin.count;
+        pin.objects.push_back(graph_.blocks.address(member.holder));
+      }
+      answer_.pins[group].bytes += share.bytes;
+      pairs.emplace_back(share.pinned, group);
+    }
+    for (PinGroup& pin : answer_.pins) {
+      std::sort(pin.objects.begin(), pin.objects.end());
+      if (options_.objects_limit != 0) pin.objects.resize(std::min(pin.objects.size(), options_.objects_limit));
+    }
+    add_arenas(std::move(pairs));
+  }
+
+  // By holder; fills ways_.
+  std::vector<Member> list_members() {
     std::vector<NodeId> holders;
     for (const Share& share : shares_) holders.push_back(share.holder);
     std::sort(holders.begin(), holders.end());
     holders.erase(std::unique(holders.begin(), holders.end()), holders.end());
-    std::vector<TypeId> freed;
-    for (const NodeId holder : holders) freed.push_back(graph_.blocks.is_object(holder) ? kNoType : freed_type(holder));
-    const MergedHolders merged = merge_holders(process_, graph_, holders, options_.values, findings_);
-    std::map<std::tuple<MapAllocator, std::string, std::uint32_t>, std::uint32_t> numbers;
-    // (arena, group), and of which group a holder was counted last: shares are by arena.
-    std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
-    std::vector<std::pair<std::uint32_t, NodeId>> members;
-    for (const Share& share : shares_) {
-      const auto at =
-          static_cast<std::size_t>(std::lower_bound(holders.begin(), holders.end(), share.holder) - holders.begin());
-      const MapAllocator allocator = pinned_[share.pinned].allocator;
-      const bool is_freed = freed[at] != kNoType;
-      const auto [entry, is_new] =
-          numbers.try_emplace({allocator, is_freed ? "freed " + type_name(freed[at]) : graph_.type_name(share.holder),
-                               is_freed ? kNoWay : merged.way_of[at]},
-                              static_cast<std::uint32_t>(answer_.pins.size()));
-      if (is_new) {
-        answer_.pins.emplace_back();
-        answer_.pins.back().allocator = allocator;
-        answer_.pins.back().type = std::get<1>(entry->first);
-        answer_.pins.back().held_by = is_freed ? kFreeList : merged.ways[merged.way_of[at]];
-      }
-      answer_.pins[entry->second].bytes += share.bytes;
-      pairs.emplace_back(share.pinned, entry->second);
-      members.emplace_back(entry->second, share.holder);
+    MergedHolders merged = merge_holders(process_, graph_, holders, options_.values, findings_);
+    ways_ = std::move(merged.ways);
+    std::vector<Member> members(holders.size());
+    for (std::size_t i = 0; i < holders.size(); ++i) {
+      members[i].holder = holders[i];
+      members[i].freed = graph_.blocks.is_object(holders[i]) ? kNoType : freed_type(holders[i]);
+      members[i].way = members[i].freed != kNoType ? kNone : merged.way_of[i];
     }
-    add_members(std::move(members));
-    add_arenas(std::move(pairs));
+    return members;
   }
 
-  void add_members(std::vector<std::pair<std::uint32_t, NodeId>> members) {
-    std::sort(members.begin(), members.end());
-    members.erase(std::unique(members.begin(), members.end()), members.end());
-    for (const auto& [group, holder] : members) {
-      PinGroup& pin = answer_.pins[group];
-      ++pin.count;
-      if (options_.objects_limit == 0 || pin.objects.size() < options_.objects_limit)
-        pin.objects.push_back(graph_.blocks.address(holder));
+  std::uint32_t group_of(MapAllocator allocator, const Member& member) {
+    const bool is_freed = member.freed != kNoType;
+    std::string type = is_freed ? "freed " + type_name(member.freed) : graph_.type_name(member.holder);
+    const auto [entry, is_new] =
+        numbers_.try_emplace({allocator, type, member.way}, static_cast<std::uint32_t>(answer_.pins.size()));
+    if (is_new) {
+      answer_.pins.emplace_back();
+      answer_.pins.back().allocator = allocator;
+      answer_.pins.back().type = std::move(type);
+      answer_.pins.back().held_by = is_freed ? kFreeList : ways_[member.way];
     }
+    return entry->second;
   }
 
   void add_arenas(std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs) {
@@ -285,8 +303,10 @@ class PinFinder {
   Findings& findings_;
   Reader reader_;
   TypeCache types_;
-  std::vector<Pinned> pinned_;  // by address
-  std::vector<Share> shares_;
+  std::vector<Pinned> pinned_;                                                             // by address
+  std::vector<Share> shares_;                                                              // by arena
+  std::vector<std::string> ways_;                                                          // of merge_holders()
+  std::map<std::tuple<MapAllocator, std::string, std::uint32_t>, std::uint32_t> numbers_;  // of the groups
   PinsAnswer answer_;
 };
 
