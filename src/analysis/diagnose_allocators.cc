@@ -60,7 +60,7 @@ void Rules::sparse_arenas() {
   say_pins(incident_, use.allocator == std::string_view("mimalloc") ? MapAllocator::kMimalloc : MapAllocator::kObmalloc,
            found);
   found.advice = fmt::format(
-      "Nothing leaks here: a peak was {} above what is in use now. Recycling the process gives that back, and is "
+      "This is no leak: a peak was {} above what is in use now. Recycling the process gives that back, and is "
       "justified if the peak comes rarely; else make the peak smaller (work in batches, with generators), or make "
       "what survives it before the peak or in a process of its own.",
       bytes_text(bytes - live));

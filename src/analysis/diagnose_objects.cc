@@ -74,6 +74,7 @@ void Rules::uncollected_cycles() {
                                        counted(cycles.garbage.count, "object"), share(bytes)));
   for (std::size_t i = 0; i < std::min(garbage.size(), kShownCycles); ++i) {
     const CycleGroup& group = *garbage[i];
+    if (i > 0 && group.retained_bytes < bytes / kSmallPart) break;
     found.evidence.push_back(fmt::format("{} of the shape {}, retaining {}; the edge that closes it: {}",
                                          counted(group.count, "cycle"), group.text(), bytes_text(group.retained_bytes),
                                          edge_to_cut(group)));

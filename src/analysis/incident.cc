@@ -80,6 +80,8 @@ class Passes {
       how.values = values;
       incident_.waste = find_waste(process_, holders.graph, how, findings);
     });
+    if (process_.heap() != nullptr)
+      pass("owners", [&] { incident_.malloc_owners = find_malloc_owners(process_, holders); });
     pass("unwind", [&] { incident_.threads = find_threads(process_, holders, values, findings); });
   }
 

@@ -10,6 +10,7 @@
 #include "analysis/diagnosis.h"
 #include "analysis/fragmentation.h"
 #include "analysis/holders.h"
+#include "analysis/malloc_owners.h"
 #include "analysis/ownership.h"
 #include "analysis/pins.h"
 #include "analysis/stock.h"
@@ -26,10 +27,11 @@ struct Incident {
   CyclesAnswer cycles;
   AuditAnswer audit;
   ThreadsAnswer threads;
-  FragmentationMap map;                  // without allocators: none was found
-  std::optional<PinsAnswer> pins;        // nothing: no Python that could be read
-  std::optional<WasteAnswer> waste;      // likewise
-  std::vector<OwnershipNode> ownership;  // only where it was asked for
+  FragmentationMap map;                       // without allocators: none was found
+  std::optional<PinsAnswer> pins;             // nothing: no Python that could be read
+  std::optional<WasteAnswer> waste;           // likewise
+  std::optional<MallocOwners> malloc_owners;  // likewise; or no glibc
+  std::vector<OwnershipNode> ownership;       // only where it was asked for
   std::uint64_t explained_bytes = 0;  // of those mapped, the ones that the ledger says more of than whose they may be
   std::uint64_t not_dumped_bytes = 0;
   std::vector<Diagnosis> diagnoses;  // the most severe first, of one severity the largest

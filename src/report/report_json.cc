@@ -53,6 +53,13 @@ Json confidence_json(const Process& process, const Incident& incident) {
 
 }  // namespace
 
+static Json owners_json(const MallocOwners& owners) {
+  Json list = Json::array();
+  for (const MallocOwner& row : owners.owners)
+    list.push_back({{"owner", row.owner}, {"count", row.chunks.count}, {"bytes", row.chunks.bytes}});
+  return {{"owners", std::move(list)}, {"unowned", count_bytes(owners.unowned)}, {"total", count_bytes(owners.total)}};
+}
+
 Json report_json(const Process& process, const Incident& incident, std::size_t limit) {
   Json answer;
   answer["findings"] = diagnoses_json(incident.diagnoses);
@@ -69,6 +76,7 @@ Json report_json(const Process& process, const Incident& incident, std::size_t l
   answer["threads"] = python ? threads_json(incident.threads) : Json(nullptr);
   answer["pymalloc"] = incident.obmalloc ? pymalloc_json(*incident.obmalloc) : Json(nullptr);
   answer["malloc"] = process.heap() == nullptr ? Json(nullptr) : malloc_json(*process.heap());
+  answer["malloc_owners"] = incident.malloc_owners ? owners_json(*incident.malloc_owners) : Json(nullptr);
   answer["confidence"] = confidence_json(process, incident);
   return answer;
 }

@@ -308,6 +308,20 @@ std::string confidence_section(const Process& process, const Incident& incident,
 
 }  // namespace
 
+// Whose the chunks in use are: the largest few.
+static std::string owners_line(const MallocOwners& owners) {
+  constexpr std::size_t kShown = 4;
+  std::string text = "in use by ";
+  for (std::size_t i = 0; i < std::min(owners.owners.size(), kShown); ++i) {
+    const MallocOwner& row = owners.owners[i];
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", printable(row.owner), bytes_text(row.chunks.bytes));
+  }
+  if (owners.owners.size() > kShown) text += fmt::format(", {} more", owners.owners.size() - kShown);
+  text += fmt::format("; {} ({}) unowned", bytes_text(owners.unowned.bytes),
+                      percent_text(owners.unowned.bytes, owners.total.bytes));
+  return "            " + wrapped(text, 88, "            ") + "\n";
+}
+
 std::string report_text(const Process& process, const Incident& incident, const TextStyle& style) {
   std::string text = process_section(process, incident.ledger);
   text += heading("Findings", style) + findings_section(process, incident, style);
@@ -325,6 +339,7 @@ std::string report_text(const Process& process, const Incident& incident, const 
   text += heading("Allocators", style);
   if (incident.obmalloc) text += obmalloc_line(*incident.obmalloc);
   if (process.heap() != nullptr) text += malloc_line(*process.heap());
+  if (incident.malloc_owners) text += owners_line(*incident.malloc_owners);
   text += confidence_section(process, incident, style);
   const std::string warnings = warnings_text(process.findings);
   text += heading("Warnings and notes", style) + (warnings.empty() ? "  none\n" : warnings);

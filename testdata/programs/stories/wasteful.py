@@ -6,7 +6,7 @@ STATES = ["waiting for the carrier", "delivered to the neighbour", "returned to 
 
 
 def work():
-    rows = [(str(number), "".join([STATES[number % 3], ", as seen on the ", "%02d" % (number % 30)])) for number in range(150000)]
+    rows = [(str(number), "".join([STATES[number % 3], ", as seen on the ", "%02d" % (number % 30)] * 5)) for number in range(50000)]
 
     def cure():
         seen = {}
