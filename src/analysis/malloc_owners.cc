@@ -4,6 +4,8 @@
 #include <map>
 #include <optional>
 
+#include "pyobj/frames.h"
+
 namespace heapcore {
 namespace {
 
@@ -16,6 +18,7 @@ class OwnerFinder {
         tree_(holders.retained.tree),
         owner_of_(blocks_.size() - blocks_.objects(), kUndecided) {
     names_ = {"", "the interpreter", "threads' stacks and registers"};
+    own_structures();
     for (const RootRef& root : graph_.roots) {
       if (blocks_.is_object(root.target) || root.word.kind >= RootKind::kImmortal) continue;
       std::uint32_t& owner = owner_of_[root.target - blocks_.objects()];
@@ -53,9 +56,23 @@ class OwnerFinder {
   }
 
  private:
+  // The states of interpreters and threads are found by what they are, and held by nothing that is looked at.
+  void own_structures() {
+    Reader reader(process_.snapshot.space);
+    const auto own = [this](Addr structure) {
+      const NodeId node = blocks_.find_raw(structure);
+      if (node != kNoBlock) owner_of_[node - blocks_.objects()] = kInterpreter;
+    };
+    for (const Interpreter& interpreter : process_.runtime()->interpreters) {
+      own(interpreter.address);
+      for (const Addr state : thread_states(reader, *process_.runtime(), interpreter)) own(state);
+    }
+  }
+
   static constexpr std::uint32_t kUnowned = 0;
   static constexpr std::uint32_t kInterpreter = 1;
   static constexpr std::uint32_t kStacks = 2;
+  static constexpr std::size_t kMaxChain = 100;
   static constexpr std::uint32_t kUndecided = ~std::uint32_t{0};
 
   bool is_chunk(Addr address) const {
@@ -70,7 +87,7 @@ class OwnerFinder {
   std::uint32_t owner_of(NodeId node) {
     std::vector<NodeId> undecided;
     std::uint32_t owner = kUnowned;
-    for (NodeId at = node; at < blocks_.size(); at = tree_.idom[at]) {
+    for (NodeId at = node; at < blocks_.size(); at = above(at, undecided)) {
       if (blocks_.is_object(at)) {
         owner = number(type_of(at));
         break;
@@ -87,6 +104,16 @@ class OwnerFinder {
     }
     for (const NodeId at : undecided) owner_of_[at - blocks_.objects()] = owner;
     return owner;
+  }
+
+  // What dominates it; or, where several lead to it, the first of those that `below` is not from.
+  NodeId above(NodeId node, const std::vector<NodeId>& below) const {
+    const NodeId dominator = tree_.idom[node];
+    if (dominator < blocks_.size() || below.size() >= kMaxChain) return dominator;
+    for (const NodeId from : graph_.in().row(node)) {
+      if (std::find(below.begin(), below.end(), from) == below.end()) return from;
+    }
+    return kNoNode;
   }
 
   std::optional<NodeId> object_that_refers_to(NodeId node) const {
