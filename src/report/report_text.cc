@@ -126,29 +126,31 @@ std::string no_findings(const Process& process, const Incident& incident) {
   return wrapped(text.substr(2), kColumns, "  ").insert(0, "  ") + "\n";
 }
 
+// Text that stands behind `lead`, all its lines equally far to the right.
+std::string block(const std::string& lead, const std::string& text) {
+  const std::string lines = wrapped(printable(text), kColumns - lead.size(), "");
+  std::string result = lead;
+  for (const char c : lines) {
+    result += c;
+    if (c == '\n') result += std::string(lead.size(), ' ');
+  }
+  return result + "\n";
+}
+
 std::string findings_section(const Process& process, const Incident& incident, const TextStyle& style) {
   if (incident.diagnoses.empty()) return no_findings(process, incident);
-  constexpr std::string_view kIndent = "                    ";
+  const std::string indent(20, ' ');
   std::string text;
   for (const Diagnosis& diagnosis : incident.diagnoses) {
     if (!text.empty()) text += '\n';
-    text += fmt::format("  {}  {:>8}  {}\n", severity_text(diagnosis.severity, style), bytes_text(diagnosis.bytes),
-                        wrapped(printable(diagnosis.title), kColumns - kIndent.size(), kIndent));
-    for (const std::string& line : diagnosis.evidence) {
-      text += fmt::format("{}- {}\n", kIndent,
-                          wrapped(printable(line), kColumns - kIndent.size(), std::string(kIndent) + "  "));
-    }
-    if (!diagnosis.advice.empty()) {
-      text +=
-          fmt::format("{}=> {}\n", kIndent,
-                      wrapped(printable(diagnosis.advice), kColumns - kIndent.size(), std::string(kIndent) + "   "));
-    }
-    if (!diagnosis.objects.empty()) {
-      std::string addresses;
-      for (std::size_t i = 0; i < std::min<std::size_t>(diagnosis.objects.size(), 5); ++i)
-        addresses += " " + address_text(diagnosis.objects[i]);
-      text += fmt::format("{}   see:{}  [{}]\n", kIndent, addresses, diagnosis.code);
-    }
+    text += fmt::format("  {}  {:>8}  ", severity_text(diagnosis.severity, style), bytes_text(diagnosis.bytes));
+    text += block(indent, diagnosis.title).substr(indent.size());
+    for (const std::string& line : diagnosis.evidence) text += block(indent + "- ", line);
+    if (!diagnosis.advice.empty()) text += block(indent + "=> ", diagnosis.advice);
+    std::string addresses;
+    for (std::size_t i = 0; i < std::min<std::size_t>(diagnosis.objects.size(), 5); ++i)
+      addresses += " " + address_text(diagnosis.objects[i]);
+    text += fmt::format("{}[{}]{}{}\n", indent, diagnosis.code, addresses.empty() ? "" : " see", addresses);
   }
   return text;
 }
