@@ -178,6 +178,11 @@ class Sample(Page, unittest.TestCase):
         self.assertEqual(order, sorted(order, reverse=True))
         self.assertGreater(len(order), 3)
 
+    def test_owners_of_chunks(self):
+        owners = self.report["malloc_owners"]
+        sizes = sorted([row["bytes"] for row in owners["owners"]] + [owners["unowned"]["bytes"]] * bool(owners["unowned"]["count"]))
+        self.assertEqual(self.column("owner-table", 1), [bytes_text(n) for n in sizes[::-1][:10]])
+
     def test_pins_and_waste(self):
         pins = self.report["pins"]["pins"]
         self.assertEqual(self.column("pin-table", 1), [bytes_text(pin["kept_bytes"]) for pin in pins[:12]])

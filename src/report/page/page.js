@@ -544,6 +544,12 @@ function allocators() {
       counted(data.malloc.mmapped.count, "mmapped chunk") + " of " + bytes(data.malloc.mmapped.bytes) + " in all" }));
     node.append(table(data.malloc.arenas, [words("arena", (r) => r.main ? "main" : r.address, "code"), size("system", (r) => r.system_bytes), size("in use", (r) => r.in_use.bytes),
       size("free", free), size("top", (r) => r.top_bytes), size("trim returns", (r) => r.trim ? r.trim.releasable_bytes || 0 : 0)], { limit: 10, sort: 1 }));
+    if (data.malloc_owners) {
+      const owned = data.malloc_owners;
+      const rows = owned.owners.concat(owned.unowned.count ? [{ owner: "nobody that was found", ...owned.unowned }] : []);
+      node.append(el("h3", { text: "Whose malloc's chunks in use are" }), table(rows, [size("bytes", (r) => r.bytes), share((r) => r.bytes, owned.total.bytes),
+        number("chunks", (r) => r.count), words("of", (r) => shorter(r.owner))], { id: "owner-table", limit: 10, sort: 0 }));
+    }
   }
 }
 
