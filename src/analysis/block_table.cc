@@ -3,6 +3,7 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <queue>
 
@@ -112,8 +113,10 @@ BlockTable::BlockTable(std::vector<BlockColumns> found) {
   addresses_ = Column<Addr>(std::size_t{objects_} + raws);
   bytes_ = Column<std::uint32_t>(addresses_.size());
   types_ = Column<TypeId>(objects_);
+  std::atomic<std::uint64_t> total = 0;
   tbb::parallel_for(std::size_t{0}, runs.size(), [&](std::size_t i) {
     Run& run = runs[i];
+    std::uint64_t bytes = 0;
     for (const Found& block : run.found) {
       const int sort = sort_of(block);
       if (run.skips_first[sort] || run.count[sort] == 0) {
@@ -124,9 +127,12 @@ BlockTable::BlockTable(std::vector<BlockColumns> found) {
       const std::uint32_t id = run.place[sort]++;
       addresses_[id] = block.address;
       bytes_[id] = block.bytes;
+      bytes += block.bytes == BlockColumns::kLarge ? large_.at(block.address) : block.bytes;
       if (sort == 0) types_[id] = block.type;
     }
+    total += bytes;
   });
+  total_bytes_ = total;
   found.clear();
   index_ = AddressIndex(std::span(addresses_).first(objects_), std::span(addresses_).subspan(objects_));
 }

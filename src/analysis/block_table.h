@@ -69,6 +69,8 @@ class BlockTable {
 
   std::uint32_t size() const { return static_cast<std::uint32_t>(addresses_.size()); }
   std::uint32_t objects() const { return objects_; }
+  // Of all blocks.
+  std::uint64_t total_bytes() const { return total_bytes_; }
   bool is_object(BlockId id) const { return id < objects_; }
 
   Addr address(BlockId id) const { return addresses_[id]; }
@@ -97,6 +99,7 @@ class BlockTable {
   static_assert(kNoBlock == AddressIndex::kNone);
 
   std::uint32_t objects_ = 0;
+  std::uint64_t total_bytes_ = 0;
   Column<Addr> addresses_;
   Column<TypeId> types_;         // of the objects
   Column<std::uint32_t> bytes_;  // BlockColumns::kLarge: look in large_

@@ -12,35 +12,18 @@ namespace {
 // lowest known to be reached; then a number of its component's own from the highest down.
 class Labeller {
  public:
-  explicit Labeller(const Rows& graph, const NodeSet* left_out = nullptr)
-      : graph_(graph), left_out_(left_out), labels_(graph.nodes(), 0) {}
+  explicit Labeller(const Rows& graph) : graph_(graph), labels_(graph.nodes(), 0) {}
 
   void run() {
-    for_each_node([this](NodeId node) {
-      if (labels_[node] == 0) search(node);
-    });
+    for (std::size_t node = 0; node < graph_.nodes(); ++node) {
+      if (labels_[node] == 0) search(static_cast<NodeId>(node));
+    }
   }
 
   std::uint32_t count() const { return count_; }
-  std::uint32_t component(NodeId node) const { return kHighest - labels_[node]; }
   Column<std::uint32_t> take_labels() { return std::move(labels_); }
 
   static constexpr std::uint32_t kHighest = ~std::uint32_t{0};
-
-  bool is_out(NodeId node) const { return left_out_ != nullptr && left_out_->contains(node); }
-
-  // Of those not left out, in order.
-  template <typename Visit>
-  void for_each_node(Visit&& visit) const {
-    for (std::size_t i = 0; i < (graph_.nodes() + 63) / 64; ++i) {
-      std::uint64_t there = left_out_ == nullptr ? ~std::uint64_t{0} : ~left_out_->word(i);
-      for (; there != 0; there &= there - 1) {
-        const std::size_t node = i * 64 + static_cast<std::size_t>(std::countr_zero(there));
-        if (node >= graph_.nodes()) return;
-        visit(static_cast<NodeId>(node));
-      }
-    }
-  }
 
  private:
   struct Frame {
@@ -81,7 +64,6 @@ class Labeller {
   bool descend(Frame& frame) {
     while (frame.next != frame.end) {
       const NodeId to = *frame.next++;
-      if (is_out(to)) continue;
       if (labels_[to] != 0) {
         lower(frame.node, labels_[to]);
       } else if (enter(to)) {
@@ -106,7 +88,6 @@ class Labeller {
   }
 
   const Rows& graph_;
-  const NodeSet* left_out_;
   Column<std::uint32_t> labels_;
   std::uint32_t active_ = 0;
   std::uint32_t count_ = 0;
@@ -127,20 +108,42 @@ Components find_components(const Rows& graph) {
   return result;
 }
 
+// Of those left, which are few as a rule, a graph of their own is made.
 std::vector<NodeId> source_nodes(const Rows& graph, const NodeSet& left_out) {
-  Labeller labeller(graph, &left_out);
-  labeller.run();
-  NodeSet led_to(labeller.count());
-  labeller.for_each_node([&](NodeId from) {
-    for (const NodeId to : graph.row(from)) {
-      if (!labeller.is_out(to) && labeller.component(to) != labeller.component(from))
-        led_to.insert(labeller.component(to));
+  std::vector<NodeId> nodes;             // by their number in the smaller graph
+  std::vector<std::uint32_t> before(1);  // by word of `left_out`: how many are left before it
+  for (std::size_t i = 0; i < left_out.words(); ++i) {
+    for (std::uint64_t left = ~left_out.word(i); left != 0; left &= left - 1) {
+      const std::size_t node = i * 64 + static_cast<std::size_t>(std::countr_zero(left));
+      if (node < graph.nodes()) nodes.push_back(static_cast<NodeId>(node));
     }
-  });
+    before.push_back(static_cast<std::uint32_t>(nodes.size()));
+  }
+  const auto number = [&](NodeId node) {
+    const std::uint64_t below = (std::uint64_t{1} << node % 64) - 1;
+    return before[node / 64] + static_cast<std::uint32_t>(std::popcount(~left_out.word(node / 64) & below));
+  };
+  std::vector<Rows::Block> blocks((nodes.size() + Rows::kBlockNodes - 1) >> Rows::kBlockBits);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    Rows::Block& block = blocks[i >> Rows::kBlockBits];
+    const std::size_t edges = block.targets.size();
+    for (const NodeId to : graph.row(nodes[i])) {
+      if (!left_out.contains(to)) block.targets.push_back(number(to));
+    }
+    block.degrees.push_back(static_cast<std::uint32_t>(block.targets.size() - edges));
+  }
+  const Rows rest = Rows::from_blocks(nodes.size(), std::move(blocks));
+  const Components components = find_components(rest);
+  NodeSet led_to(components.count);
+  for (NodeId from = 0; from < rest.nodes(); ++from) {
+    for (const NodeId to : rest.row(from)) {
+      if (components.of[to] != components.of[from]) led_to.insert(components.of[to]);
+    }
+  }
   std::vector<NodeId> sources;
-  labeller.for_each_node([&](NodeId node) {
-    if (led_to.insert(labeller.component(node))) sources.push_back(node);
-  });
+  for (NodeId node = 0; node < rest.nodes(); ++node) {
+    if (led_to.insert(components.of[node])) sources.push_back(nodes[node]);
+  }
   return sources;
 }
 

@@ -1,7 +1,5 @@
 #include "analysis/dominators.h"
 
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 
 namespace heapcore {
@@ -171,8 +169,15 @@ class SemiNca {
         if (leaves_.contains(to)) tree.idom[to] = node;
       }
     });
-    order_.erase(order_.begin());
+    // Without the virtual root, whose place before the others' becomes kNoNode.
+    for (std::size_t i = 1; i < order_.size(); ++i) {
+      order_[i - 1] = order_[i];
+      idom[i - 1] = idom[i] - 1;
+    }
+    order_.pop_back();
+    idom.pop_back();
     tree.order = std::move(order_);
+    tree.above = std::move(idom);
     tree.leaves = std::move(leaves_);
     return tree;
   }
@@ -193,23 +198,6 @@ class SemiNca {
 
 DominatorTree find_dominators(const Rows& graph, const NodeSet& shared, std::span<const NodeId> entries) {
   return SemiNca(graph, shared, entries).run();
-}
-
-Column<std::uint64_t> retained_bytes(const Rows& graph, const DominatorTree& tree, Column<std::uint64_t> bytes) {
-  for_each_node(graph, [&](NodeId node) {
-    if (!tree.reached(node)) {
-      bytes[node] = 0;
-    } else if (!tree.leaves.contains(node)) {
-      for (const NodeId to : graph.row(node)) {
-        if (tree.leaves.contains(to)) bytes[node] += bytes[to];
-      }
-    }
-  });
-  for (std::size_t i = tree.order.size(); i-- > 0;) {
-    const NodeId node = tree.order[i];
-    if (tree.idom[node] != tree.virtual_root()) bytes[tree.idom[node]] += bytes[node];
-  }
-  return bytes;
 }
 
 }  // namespace heapcore

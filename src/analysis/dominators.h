@@ -8,6 +8,9 @@
 // of one container. Where that edge comes from dominates them, whatever the rest is like; the search goes past them.
 #pragma once
 
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -20,6 +23,7 @@ struct DominatorTree {
   // Of each node; `virtual_root()` where nothing but the root dominates it, kNoNode where no entry leads to it.
   Column<NodeId> idom;
   Column<NodeId> order;  // reached nodes but for the leaves, in preorder of a depth-first search
+  Column<NodeId> above;  // of each in `order`, its dominator's place there; kNoNode if that is the root
   NodeSet leaves;
 
   NodeId virtual_root() const { return static_cast<NodeId>(idom.size()); }
@@ -30,8 +34,24 @@ struct DominatorTree {
 // `shared` has every node that several edges lead to, and perhaps others.
 DominatorTree find_dominators(const Rows& graph, const NodeSet& shared, std::span<const NodeId> entries);
 
-// Of each node's own `bytes` makes its own and those of all it dominates; 0 for those not reached. `graph` is that of
-// the tree.
-Column<std::uint64_t> retained_bytes(const Rows& graph, const DominatorTree& tree, Column<std::uint64_t> bytes);
+// Of each node in tree.order, its own bytes and those of all it dominates; `own` says a node's. `graph` is that of the
+// tree.
+template <typename Own>
+Column<std::uint64_t> retained_bytes(const Rows& graph, const DominatorTree& tree, Own&& own) {
+  Column<std::uint64_t> bytes(tree.order.size());
+  tbb::parallel_for(tbb::blocked_range<std::size_t>(0, bytes.size()), [&](const auto& part) {
+    for (std::size_t i = part.begin(); i != part.end(); ++i) {
+      std::uint64_t sum = own(tree.order[i]);
+      for (const NodeId to : graph.row(tree.order[i])) {
+        if (tree.leaves.contains(to)) sum += own(to);
+      }
+      bytes[i] = sum;
+    }
+  });
+  for (std::size_t i = bytes.size(); i-- > 0;) {
+    if (tree.above[i] != kNoNode) bytes[tree.above[i]] += bytes[i];
+  }
+  return bytes;
+}
 
 }  // namespace heapcore

@@ -79,8 +79,8 @@ class Rows {
 
   // One block's rows as they are made: block b holds the nodes from b * kBlockNodes on, `degrees` one entry each.
   struct Block {
-    std::vector<std::uint32_t> degrees;
-    std::vector<NodeId> targets;
+    Column<std::uint32_t> degrees;
+    Column<NodeId> targets;
   };
 
   // Takes the blocks over. REQUIRES: blocks of kBlockNodes nodes each but for the last, every target < nodes.

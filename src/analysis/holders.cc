@@ -78,7 +78,7 @@ RetainedAnswer retained_answer(const Process& process, const Holders& holders, c
   const BlockTable& blocks = holders.graph.blocks;
   RowMaker rows(process, holders, options.values, findings);
   const auto cut = [&](std::size_t count) { return options.limit == 0 ? count : std::min(count, options.limit); };
-  for (NodeId node = 0; node < blocks.size(); ++node) answer.total.add(blocks.bytes(node));
+  answer.total = {blocks.size(), blocks.total_bytes()};
   std::vector<NodeId> children;
   if (options.of != kNoNode) {
     children = largest_children(retained, options.of);

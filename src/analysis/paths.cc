@@ -88,7 +88,7 @@ HolderPaths::HolderPaths(const Process& process, const HeapGraph& graph, bool va
       root_of_.end());
   std::array<std::vector<NodeId>, kRanks> starts;
   for (const auto& [entry, index] : root_of_) starts[static_cast<std::size_t>(ranks[index])].push_back(entry);
-  for (std::vector<NodeId>& from : starts) search(std::move(from));
+  for (const std::vector<NodeId>& from : starts) search(from);
 }
 
 int HolderPaths::rank(const RootWord& root) const {
@@ -113,8 +113,8 @@ int HolderPaths::rank(const RootWord& root) const {
 }
 
 // Breadth first, from those of them that nothing reached yet.
-void HolderPaths::search(std::vector<NodeId> from) {
-  std::vector<NodeId>& queue = from;
+void HolderPaths::search(const std::vector<NodeId>& from) {
+  Column<NodeId> queue(from.begin(), from.end());
   std::erase_if(queue, [this](NodeId node) { return parent_[node] != kNoNode; });
   for (const NodeId node : queue) parent_[node] = node;
   for (std::size_t at = 0; at < queue.size(); ++at) {
@@ -122,7 +122,7 @@ void HolderPaths::search(std::vector<NodeId> from) {
     for (const NodeId to : graph_.out.row(node)) {
       if (parent_[to] != kNoNode) continue;
       parent_[to] = node;
-      queue.push_back(to);
+      if (!graph_.out.row(to).empty()) queue.push_back(to);
     }
   }
 }

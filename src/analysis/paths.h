@@ -64,7 +64,7 @@ class HolderPaths {
  private:
   int rank(const RootWord& root) const;
   std::string task_name(NodeId node);
-  void search(std::vector<NodeId> from);
+  void search(const std::vector<NodeId>& from);
 
   const Process& process_;
   const HeapGraph& graph_;
@@ -73,7 +73,7 @@ class HolderPaths {
   ReferenceReader references_;
   RootNames names_;
   ValueReader frames_;
-  std::vector<NodeId> parent_;
+  Column<NodeId> parent_;
   std::vector<std::pair<NodeId, std::uint32_t>> root_of_;  // sorted: an entry, and which of graph.roots names it best
 };
 

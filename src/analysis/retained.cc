@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <mutex>
 #include <tuple>
 
 namespace heapcore {
@@ -145,17 +146,42 @@ class GroupSummer {
 
 }  // namespace
 
+RetainedBytes::RetainedBytes(const BlockTable& blocks, const DominatorTree& tree, const Column<std::uint64_t>& of_order)
+    : bytes_(blocks.size()) {
+  std::mutex mutex;
+  const auto set = [&](NodeId node, std::uint64_t bytes) {
+    bytes_[node] = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, kLarge));
+    if (bytes < kLarge) return;
+    const std::lock_guard lock(mutex);
+    large_.emplace_back(node, bytes);
+  };
+  tbb::parallel_for(tbb::blocked_range<NodeId>(0, blocks.size()), [&](const auto& part) {
+    for (NodeId node = part.begin(); node != part.end(); ++node) {
+      if (tree.leaves.contains(node)) {
+        set(node, tree.reached(node) ? blocks.bytes(node) : 0);
+      } else if (!tree.reached(node)) {
+        set(node, 0);
+      }
+    }
+  });
+  tbb::parallel_for(tbb::blocked_range<std::size_t>(0, of_order.size()), [&](const auto& part) {
+    for (std::size_t i = part.begin(); i != part.end(); ++i) set(tree.order[i], of_order[i]);
+  });
+  std::sort(large_.begin(), large_.end());
+}
+
+std::uint64_t RetainedBytes::large(NodeId node) const {
+  return std::lower_bound(large_.begin(), large_.end(), std::pair(node, std::uint64_t{0}))->second;
+}
+
 Retained find_retained(const HeapGraph& graph) {
   Retained result;
   result.tree = find_dominators(graph.out, graph.shared, graph.entries);
-  Column<std::uint64_t> own(graph.blocks.size());
-  tbb::parallel_for(tbb::blocked_range<NodeId>(0, graph.blocks.size()), [&](const auto& part) {
-    for (NodeId node = part.begin(); node != part.end(); ++node) own[node] = graph.blocks.bytes(node);
-  });
-  result.bytes = retained_bytes(graph.out, result.tree, std::move(own));
+  const auto own = [&](NodeId node) { return graph.blocks.bytes(node); };
+  result.bytes = RetainedBytes(graph.blocks, result.tree, retained_bytes(graph.out, result.tree, own));
   result.children = Rows::from_parents(result.tree.idom);
-  for (const NodeId node : result.tree.order) {
-    if (result.tree.idom[node] == result.tree.virtual_root()) result.top.push_back(node);
+  for (std::size_t i = 0; i < result.tree.order.size(); ++i) {
+    if (result.tree.above[i] == kNoNode) result.top.push_back(result.tree.order[i]);
   }
   sort_largest_first(result.top, result);
   return result;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "analysis/dominators.h"
@@ -12,11 +13,29 @@
 
 namespace heapcore {
 
+// By node; in 32 bits where those are enough.
+class RetainedBytes {
+ public:
+  RetainedBytes() = default;
+  // `of_order`: as retained_bytes() has it.
+  RetainedBytes(const BlockTable& blocks, const DominatorTree& tree, const Column<std::uint64_t>& of_order);
+
+  std::uint64_t operator[](NodeId node) const { return bytes_[node] != kLarge ? bytes_[node] : large(node); }
+
+ private:
+  static constexpr std::uint32_t kLarge = ~std::uint32_t{0};
+
+  std::uint64_t large(NodeId node) const;
+
+  Column<std::uint32_t> bytes_;
+  std::vector<std::pair<NodeId, std::uint64_t>> large_;  // sorted
+};
+
 struct Retained {
   DominatorTree tree;
-  Column<std::uint64_t> bytes;  // by node, of all it dominates and itself
-  Rows children;                // in the tree, ascending
-  std::vector<NodeId> top;      // which nothing dominates, the largest first
+  RetainedBytes bytes;      // of all a node dominates and itself; 0 if nothing reaches it
+  Rows children;            // in the tree, ascending
+  std::vector<NodeId> top;  // which nothing dominates, the largest first
 };
 
 Retained find_retained(const HeapGraph& graph);

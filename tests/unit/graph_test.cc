@@ -101,8 +101,7 @@ TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
     ASSERT_EQ(std::vector<NodeId>(tree.idom.begin(), tree.idom.end()), expected) << "round " << round;
     for (std::size_t i = 0; i < tree.order.size(); ++i) {
       const NodeId above = tree.idom[tree.order[i]];
-      ASSERT_TRUE(above == root || std::find(tree.order.begin(), tree.order.begin() + static_cast<std::ptrdiff_t>(i),
-                                             above) != tree.order.begin() + static_cast<std::ptrdiff_t>(i));
+      ASSERT_TRUE(above == root ? tree.above[i] == kNoNode : tree.above[i] < i && tree.order[tree.above[i]] == above);
     }
     const Rows children = Rows::from_parents(tree.idom);
     for (NodeId node = 0; node < nodes; ++node) {
@@ -116,7 +115,11 @@ TEST(Dominators, EqualTheNaiveOnesOnRandomGraphs) {
 
     Column<std::uint64_t> bytes(nodes);
     for (std::uint64_t& each : bytes) each = random() % 1000;
-    const Column<std::uint64_t> retained = retained_bytes(rows, tree, bytes);
+    const Column<std::uint64_t> of_order = retained_bytes(rows, tree, [&](NodeId node) { return bytes[node]; });
+    std::vector<std::uint64_t> retained(nodes);
+    for (NodeId node = 0; node < nodes; ++node)
+      retained[node] = tree.leaves.contains(node) && tree.reached(node) ? bytes[node] : 0;
+    for (std::size_t i = 0; i < of_order.size(); ++i) retained[tree.order[i]] = of_order[i];
     const std::vector<bool> live = reached(rooted, root);
     for (NodeId node = 0; node < nodes; ++node) {
       const std::vector<bool> left = reached(rooted, root, node);
