@@ -12,7 +12,8 @@
 namespace heapcore {
 namespace {
 
-constexpr std::uint64_t kLeastBytes = 4 << 20;
+constexpr std::uint64_t kLeastBytes = 8 << 20;
+constexpr std::uint64_t kLeastHighBytes = 16 << 20;
 // Of the process's own memory, in per cent: what MAT calls a suspect, and what the process is mostly about.
 constexpr std::uint64_t kSuspectPercent = 10;
 constexpr std::uint64_t kHighPercent = 20;
@@ -85,7 +86,7 @@ std::uint64_t Rules::least_bytes() const {
 }
 
 Severity Rules::severity(std::uint64_t bytes) const {
-  return bytes >= own_bytes_ / 100 * kHighPercent ? Severity::kHigh : Severity::kMedium;
+  return bytes >= std::max(kLeastHighBytes, own_bytes_ / 100 * kHighPercent) ? Severity::kHigh : Severity::kMedium;
 }
 
 std::string Rules::share(std::uint64_t bytes) const {
