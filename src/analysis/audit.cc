@@ -1,10 +1,13 @@
 #include "analysis/audit.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
 #include "pyobj/refcounts.h"
+#include "pyobj/strings.h"
+#include "pyobj/values.h"
 
 namespace heapcore {
 namespace {
@@ -13,6 +16,57 @@ template <typename T>
 void cut(std::vector<T>& list, std::size_t limit) {
   if (limit != 0 && list.size() > limit) list.resize(limit);
 }
+
+// Tells the objects that CPython itself counts once too often; each row of the traits is one object.
+class KnownLeaks {
+ public:
+  KnownLeaks(const Process& process, const HeapGraph& graph, Findings& findings)
+      : runtime_(*process.runtime()),
+        types_(*graph.census.types),
+        reader_(process.snapshot.space),
+        values_(process.snapshot, runtime_, types_, {true, 0}, findings),
+        rows_(runtime_.traits.never_given_back) {}
+
+  // REQUIRES: object.type and object.excess are set. Sets object.name where it answers true.
+  bool is_one(AuditObject& object) {
+    if (object.excess != 1) return false;
+    for (NeverGivenBack& row : rows_) {
+      if (row.type == nullptr || object.type != row.type) continue;
+      const std::string name = name_of(object);
+      if (row.name != nullptr && name != row.name) continue;
+      row = {};
+      object.name = name;
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  std::string name_of(const AuditObject& object) {
+    const PyLayout& layout = *runtime_.traits.layout;
+    if (object.type == "builtins.int") return values_.text(object.address);
+    if (object.type == "builtins.type") {
+      const TypeBrief type = types_.classify(object.address);
+      if (type.id == kNoType) return "";
+      const TypeInfo& info = types_.shared_info(type.id);
+      return info.module + "." + info.name;
+    }
+    Addr dict = 0;
+    if (object.type != "builtins.module" ||
+        !reader_.try_load(object.address + layout.PyModuleObject.md_dict.offset, dict))
+      return "";
+    const auto name = dict_get(reader_, runtime_.traits, dict, "__name__");
+    return name ? decode_str(reader_, runtime_.traits, *name, kMaxNameLength).value_or("") : "";
+  }
+
+  static constexpr std::uint64_t kMaxNameLength = 100;
+
+  const PyRuntime& runtime_;
+  TypeTable& types_;
+  Reader reader_;
+  ValueReader values_;
+  std::array<NeverGivenBack, 5> rows_;  // those not met yet
+};
 
 }  // namespace
 
@@ -27,6 +81,8 @@ AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::si
     if (root.word.kind < RootKind::kUnexplained && graph.blocks.is_object(root.target)) rooted[root.target] = true;
   }
   std::map<std::string, AuditRow> types;
+  Findings said_elsewhere;
+  KnownLeaks known(process, graph, said_elsewhere);
   for (NodeId node = 0; node < graph.blocks.objects(); ++node) {
     if (graph.excess[node] <= 0) continue;
     AuditObject object;
@@ -35,6 +91,10 @@ AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::si
     object.refcount = reference_count(traits, reader.span(object.address, traits.layout->PyObject.size_bytes));
     object.excess = graph.excess[node];
     object.lost = graph.in().row(node).empty() && !rooted[node];
+    if (known.is_one(object)) {
+      answer.never_given_back.push_back(std::move(object));
+      continue;
+    }
     AuditRow& row = types[object.type];
     if (row.count++ == 0) row.example = object.address;
     row.bytes += sizes.of(node);

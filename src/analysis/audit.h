@@ -22,6 +22,7 @@ struct AuditRow {
 struct AuditObject {
   Addr address = 0;
   std::string type;
+  std::string name;  // of one that is never given back: the module's, the type's; may be empty
   std::int64_t refcount = 0;
   std::int64_t excess = 0;
   bool lost = false;
@@ -33,6 +34,8 @@ struct AuditAnswer {
   std::vector<AuditObject> objects;  // by excess
   std::uint64_t objects_count = 0;
   std::uint64_t excess = 0;
+  // Left out of all that: objects that CPython's own C code counts once too often (PyTraits::never_given_back).
+  std::vector<AuditObject> never_given_back;
 };
 
 // limit: of each list; 0 for no limit.

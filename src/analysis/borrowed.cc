@@ -47,6 +47,7 @@ bool BorrowedWords::is_cache_entry(Addr entry, bool may_be_empty) {
       !reader_.try_load(entry + 2 * kWordBytes, value) || version >> 32 != 0)
     return false;
   if (version == 0) return may_be_empty && value == 0;
+  if (types_.classify(type_of(version)).id != kNoType) return false;  // an object, low in memory (programs without PIE)
   const TypeBrief type = types_.classify(type_of(name));
   if (type.id == kNoType) return false;
   const Kind kind = types_.shared_info(type.id).kind;

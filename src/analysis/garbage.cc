@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <string_view>
+#include <unordered_map>
 
 #include "pyobj/gc_lists.h"
 #include "pyobj/refcounts.h"
@@ -29,6 +31,7 @@ class Collector {
         visited_(new std::atomic<std::uint32_t>[blocks_.objects()]()) {
     for (NodeId object = 0; object < blocks_.objects(); ++object) looked_at_[object] = blocks_.tracked(object);
     leave_out_frozen();
+    if (runtime_.traits.gc_head == GcHead::kNone) leave_out_untracked();
   }
 
   Garbage run() {
@@ -38,11 +41,6 @@ class Collector {
       if (looked_at_[object] && !live_[object]) garbage_.objects.push_back(object);
     }
     count_generations();
-    if (runtime_.traits.gc_head == GcHead::kNone && !garbage_.objects.empty()) {
-      findings_.add({"garbage-uncertain", Room::kAnalysis, 0,
-                     "in a free-threaded build not every reference is counted: some of what is called garbage may be "
-                     "held by what C code keeps"});
-    }
     return std::move(garbage_);
   }
 
@@ -51,6 +49,7 @@ class Collector {
 
   void leave_out_frozen() {
     Reader memory(process_.snapshot.space);
+    if (runtime_.traits.gc_head == GcHead::kNone) return leave_out_marked_frozen(memory);
     for (const GcListHead& head : gc_list_heads(runtime_)) {
       if (!head.permanent) continue;
       walk_gc_list(memory, runtime_.traits, head.address, blocks_.objects() + std::uint64_t{1}, findings_,
@@ -61,6 +60,54 @@ class Collector {
                      ++garbage_.frozen;
                    });
     }
+  }
+
+  void leave_out_marked_frozen(Reader& memory) {
+    const Field& bits_at = runtime_.traits.layout->PyObject.ob_gc_bits;
+    for (NodeId object = 0; object < blocks_.objects(); ++object) {
+      std::uint8_t bits = 0;
+      if (!looked_at_[object] || !memory.try_load(blocks_.address(object) + bits_at.offset, bits) ||
+          (bits & gc_bit::kFrozen) == 0)
+        continue;
+      looked_at_[object] = false;
+      ++garbage_.frozen;
+    }
+  }
+
+  // Before it looks for garbage, a collector without the GIL takes off what holds nothing that it looks at: tuples, and
+  // in 3.13 dicts. It meets the blocks of a size together.
+  void leave_out_untracked() {
+    std::vector<NodeId> candidates;
+    for (NodeId object = 0; object < blocks_.objects(); ++object) {
+      const bool may_be = is_exact(object, "tuple") || (runtime_.traits.gc_untracks_dicts && is_exact(object, "dict"));
+      if (looked_at_[object] && may_be) candidates.push_back(object);
+    }
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [this](NodeId a, NodeId b) { return blocks_.bytes(a) < blocks_.bytes(b); });
+    ReferenceReader references = reader();
+    Reader memory(process_.snapshot.space);
+    for (const NodeId object : candidates) {
+      const std::span<const std::byte> bytes =
+          memory.span(blocks_.address(object), runtime_.traits.layout->PyObject.size_bytes);
+      if (bytes.empty() || is_deferred(runtime_.traits, bytes)) continue;
+      bool holds_any = false;
+      references.for_each(graph_.view(object), [&](Addr target, RefKind kind, const EdgeName&) {
+        holds_any = holds_any || ((kind == RefKind::kVisited || kind == RefKind::kOwned) && may_be_tracked(target));
+      });
+      if (!holds_any) looked_at_[object] = false;
+    }
+  }
+
+  const TypeInfo& info(NodeId object) const { return graph_.census.types->info(blocks_.type(object)); }
+  bool is_exact(NodeId object, std::string_view name) const {
+    return info(object).name == name && info(object).module == runtime_.traits.builtins_module;
+  }
+
+  // Static objects are not the collector's.
+  bool may_be_tracked(Addr target) const {
+    const NodeId object = blocks_.find_object(target);
+    if (object == kNoBlock || blocks_.bytes(object) == 0 || !info(object).has_gc()) return false;
+    return !is_exact(object, "tuple") || looked_at_[object];
   }
 
   // While a collection runs, it has taken the lists apart.
@@ -84,15 +131,15 @@ class Collector {
   // Of what nobody describes, the words that were taken for references.
   template <typename Visit>
   void for_each_visited(ReferenceReader& references, NodeId node, Visit&& visit) {
-    references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName&) {
+    references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName& name) {
       if (kind != RefKind::kVisited) return;
       const NodeId to = blocks_.find_object(target);
-      if (to != kNoBlock && looked_at_[to]) visit(to);
+      if (to != kNoBlock && looked_at_[to]) visit(to, name.is_counted());
     });
     const auto& words = graph_.conservative;
     for (auto at = std::lower_bound(words.begin(), words.end(), std::pair<NodeId, NodeId>{node, 0});
          at != words.end() && at->first == node; ++at) {
-      if (blocks_.is_object(at->second) && looked_at_[at->second]) visit(at->second);
+      if (blocks_.is_object(at->second) && looked_at_[at->second]) visit(at->second, true);
     }
   }
 
@@ -104,22 +151,25 @@ class Collector {
       const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kPart);
       for (std::size_t node = part * kPart; node < end; ++node) {
         if (!looked_at_[node]) continue;
-        for_each_visited(references, static_cast<NodeId>(node),
-                         [&](NodeId to) { visited_[to].fetch_add(1, std::memory_order_relaxed); });
+        for_each_visited(references, static_cast<NodeId>(node), [&](NodeId to, bool counted) {
+          if (counted) visited_[to].fetch_add(1, std::memory_order_relaxed);
+        });
       }
     });
   }
 
   void mark_live() {
     Reader memory(process_.snapshot.space);
+    const std::unordered_map<Addr, std::int64_t> by_threads = counts_by_threads(memory, runtime_);
     const std::uint32_t head_bytes = runtime_.traits.layout->PyObject.size_bytes;
     for (NodeId object = 0; object < blocks_.objects(); ++object) {
       if (!looked_at_[object]) continue;
       const std::span<const std::byte> bytes = memory.span(blocks_.address(object), head_bytes);
-      const std::int64_t count = bytes.empty() ? 0 : reference_count(runtime_.traits, bytes);
+      std::int64_t count = bytes.empty() ? 0 : reference_count(runtime_.traits, bytes);
+      if (const auto more = by_threads.find(blocks_.address(object)); more != by_threads.end()) count += more->second;
       if (count > std::int64_t{visited_[object].load(std::memory_order_relaxed)}) mark(object);
     }
-    // Frames hold objects whose counting is deferred without counting them (free-threaded builds).
+    // What frames borrow, and objects whose counting is deferred, they hold without counting.
     for (const RootRef& root : graph_.roots) {
       if (root.word.kind == RootKind::kFrame && blocks_.is_object(root.target)) mark(root.target);
     }
@@ -127,7 +177,7 @@ class Collector {
     while (!pending_.empty()) {
       const NodeId from = pending_.back();
       pending_.pop_back();
-      for_each_visited(references, from, [&](NodeId to) { mark(to); });
+      for_each_visited(references, from, [&](NodeId to, bool) { mark(to); });
     }
   }
 

@@ -2,7 +2,8 @@
 //
 // Of each tracked object the references that other tracked objects visit are taken from its count. What has references
 // left is held from outside, and so is all that it visits; the rest is garbage (Modules/gcmodule.c, Python/gc.c,
-// Python/gc_free_threading.c). What gc.freeze() put aside the collector does not look at.
+// Python/gc_free_threading.c). What gc.freeze() put aside the collector does not look at. In free-threaded builds, what
+// each thread counts apart is added first, and what frames hold without counting it is no visit but a holder.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 #include <limits>
+#include <unordered_map>
 
 #include "analysis/borrowed.h"
 #include "analysis/components.h"
@@ -22,6 +23,8 @@ constexpr std::uint32_t kLeastInterned = 64;
 constexpr std::int32_t kImmortalCount = std::int32_t{1} << 29;
 // The allocator's debug hooks put so much before what their caller gets; at most twice.
 constexpr std::uint64_t kDebugHeaderBytes = 16;
+// The length before a list's items in free-threaded builds (_PyListArray).
+constexpr std::uint64_t kArrayHeaderBytes = 8;
 // Objects whose counts a thread settles at a time: whole words of a NodeSet.
 constexpr std::size_t kSettledPart = std::size_t{1} << 16;
 
@@ -64,6 +67,7 @@ class Linker {
     ReferenceReader references;
     Reader reader;
     std::vector<NodeId> targets;
+    std::vector<NodeId> unrecognised;  // raw blocks to which objects refer as to objects
   };
 
   void link_objects() {
@@ -86,7 +90,10 @@ class Linker {
       rows_[b].targets.assign(scratch.targets.begin(), scratch.targets.end());
       progress_.advance(end - begin);
     });
-    for (const Scratch& scratch : scratches) findings_.merge(scratch.references.findings());
+    for (const Scratch& scratch : scratches) {
+      findings_.merge(scratch.references.findings());
+      unrecognised_.insert(unrecognised_.end(), scratch.unrecognised.begin(), scratch.unrecognised.end());
+    }
   }
 
   void link_object(NodeId node, Scratch& scratch, std::size_t b) {
@@ -94,29 +101,40 @@ class Linker {
     // While the object is at hand; settle_counts() takes off the references.
     graph_.excess[node] = static_cast<std::int32_t>(std::clamp<std::int64_t>(
         count_of(node, scratch.reader), std::numeric_limits<std::int32_t>::min(), kImmortalCount));
-    const auto visit = [&](Addr target, RefKind kind, const EdgeName&) {
+    const auto visit = [&](Addr target, RefKind kind, const EdgeName& name) {
       if (kind == RefKind::kWeak) return;
-      const NodeId to = kind == RefKind::kBuffer ? find_buffer(target) : blocks_.find(target);
+      const NodeId to = kind == RefKind::kBuffer         ? find_buffer(target)
+                        : kind == RefKind::kConservative ? find_pointed(target)
+                                                         : blocks_.find(target);
       if (to == kNoBlock || (kind == RefKind::kConservative && to == node)) return;
       if (kind == RefKind::kConservative) {
         words_[b].emplace_back(node, to);
         return;
       }
       scratch.targets.push_back(to);
-      if (blocks_.is_object(to)) {
+      if (blocks_.is_object(to) && name.is_counted()) {
         std::atomic_ref<std::uint32_t>(references_[to]).fetch_add(1, std::memory_order_relaxed);
-      } else if (!led_to_.shared_insert(to)) {
-        graph_.shared.shared_insert(to);
+        return;
       }
+      if (!led_to_.shared_insert(to)) graph_.shared.shared_insert(to);
+      if (!blocks_.is_object(to) && kind != RefKind::kBuffer) scratch.unrecognised.push_back(to);
     };
     scratch.references.for_each(object, visit, blocks_.end_of(object, node));
   }
 
   NodeId find_buffer(Addr target) const {
-    NodeId found = blocks_.find_raw(target);
-    for (int headers = 1; found == kNoBlock && headers <= 2; ++headers)
-      found = blocks_.find_raw(target - kDebugHeaderBytes * static_cast<unsigned>(headers));
-    return found;
+    for (const std::uint64_t before : {std::uint64_t{0}, kArrayHeaderBytes, kDebugHeaderBytes, 2 * kDebugHeaderBytes}) {
+      const NodeId found = blocks_.find_raw(target - before);
+      if (found != kNoBlock) return found;
+    }
+    return kNoBlock;
+  }
+
+  // What a word may point to: an object, a block, or a block behind the word that its owner keeps for itself at its
+  // start (sqlite's allocations, arrays of C++).
+  NodeId find_pointed(Addr word) const {
+    const NodeId exact = blocks_.find(word);
+    return exact != kNoBlock ? exact : blocks_.find_raw(word - sizeof(Addr));
   }
 
   // The table of interned strings (Objects/unicodeobject.c) maps each to itself and does not count what it holds.
@@ -157,11 +175,18 @@ class Linker {
   }
 
   void settle_counts() {
+    for (const auto& [object, count] : counts_by_threads(reader_, runtime_)) {
+      const NodeId node = blocks_.find_object(object);
+      if (node != kNoBlock && graph_.excess[node] != kImmortalCount)
+        graph_.excess[node] = static_cast<std::int32_t>(std::clamp<std::int64_t>(
+            graph_.excess[node] + count, std::numeric_limits<std::int32_t>::min(), kImmortalCount - 1));
+    }
     std::vector<std::vector<NodeId>> immortal((blocks_.objects() + kSettledPart - 1) / kSettledPart);
     tbb::parallel_for(std::size_t{0}, immortal.size(), [&](std::size_t part) {
       const std::size_t end = std::min<std::size_t>(blocks_.objects(), (part + 1) * kSettledPart);
       for (auto object = static_cast<NodeId>(part * kSettledPart); object < end; ++object) {
-        if (references_[object] != 0) led_to_.insert(object);
+        // One that is not counted may lead there already.
+        if (references_[object] != 0 && !led_to_.insert(object)) graph_.shared.insert(object);
         if (references_[object] > 1) graph_.shared.insert(object);
         std::int32_t& excess = graph_.excess[object];
         if (excess == kImmortalCount) {
@@ -193,22 +218,30 @@ class Linker {
       if (node != kNoBlock && explain(node)) graph_.roots.push_back({node, word});
     };
     understood_ = led_to_;
-    // Looked at as what they are, so not once more as raw blocks.
-    for (const Addr structure : roots_.structures()) {
+    for (const NodeId node : unrecognised_) understood_.erase(node);
+    // Looked at as what they are, so not once more as raw blocks; and what names objects without holding them.
+    std::vector<Addr> known = roots_.structures();
+    for (const Interpreter& interpreter : runtime_.interpreters) {
+      const Field& numbered = runtime_.traits.layout->PyInterpreterState.unique_ids_table;
+      Addr table = 0;
+      if (numbered.present() && reader_.try_load(interpreter.address + numbered.offset, table)) known.push_back(table);
+    }
+    for (const Addr structure : known) {
       const NodeId node = find_buffer(structure);
       if (node != kNoBlock) understood_.insert(node);
     }
     roots_.exact([&](const RootWord& word) {
       const NodeId node = blocks_.find(word.target);
       if (node == kNoBlock) return;
-      explain(node);
+      if (word.edge.is_counted()) explain(node);
       graph_.roots.push_back({node, word});
     });
     roots_.evaluation_stacks(admit);
     admit_words_of_objects();
     BorrowedWords borrowed(process_, *graph_.census.types);
     roots_.words([&](const RootWord& word) {
-      const NodeId node = blocks_.find(word.target);
+      NodeId node = blocks_.find(word.target);
+      if (node == kNoBlock) node = text_with(word.target);
       if (node == kNoBlock) return;
       if (blocks_.is_object(node) &&
           (graph_.excess[node] <= 0 || borrowed.is_borrowed(word, graph_.census.types->info(blocks_.type(node)))))
@@ -218,6 +251,17 @@ class Linker {
     link_raw_blocks();
     roots_.stacks(admit);
     findings_.merge(roots_.findings());
+  }
+
+  // The text whose characters begin there: C code that keeps them (numpy's docstrings) keeps the object alive.
+  NodeId text_with(Addr characters) const {
+    const PyLayout& layout = *runtime_.traits.layout;
+    const bool compact = runtime_.traits.str_rep == StrRep::kCompact;
+    const NodeId node = blocks_.find_object(
+        characters - (compact ? layout.PyASCIIObject.size_bytes : layout.PyStringObject.ob_sval.offset));
+    if (node == kNoBlock) return kNoBlock;
+    const Kind kind = graph_.census.types->info(blocks_.type(node)).kind;
+    return kind == (compact ? Kind::kStr : Kind::kBytes) ? node : kNoBlock;
   }
 
   void admit_words_of_objects() {
@@ -338,13 +382,26 @@ class Linker {
     return word;
   }
 
+  // How much of a block may refer to anything: all, but of a chunk of the collector's own stacks in free-threaded
+  // builds (_PyObjectStackChunk, Include/internal/pycore_object_stack.h): a link, a count of objects, room for 254.
+  // Those that were emptied wait on a free list, full of stale words.
+  std::size_t used_of_object_stack(std::span<const std::byte> bytes) const {
+    constexpr std::size_t kMostObjects = 254;
+    constexpr std::size_t kChunkBytes = (kMostObjects + 2) * sizeof(Addr);
+    if (runtime_.traits.gc_head != GcHead::kNone || bytes.size() < kChunkBytes || bytes.size() > kChunkBytes + 16)
+      return bytes.size();
+    const Addr objects = word_at(bytes, sizeof(Addr));
+    return objects <= kMostObjects ? (objects + 2) * sizeof(Addr) : bytes.size();
+  }
+
   void find_words(NodeId node, Reader& reader, TypeCache& types, std::vector<Edge>& found) const {
     const std::span<const std::byte> present = reader.span_to_end(blocks_.address(node));
     const std::size_t size = align_down(std::min<std::size_t>(present.size(), blocks_.bytes(node)), sizeof(Addr));
     if (is_freed_object(present.first(size), types)) return;
-    for (std::size_t at = 0; at < size; at += sizeof(Addr)) {
+    const std::size_t used = used_of_object_stack(present.first(size));
+    for (std::size_t at = 0; at < used; at += sizeof(Addr)) {
       const Addr word = word_at(present, at);
-      const NodeId to = word == 0 ? kNoBlock : blocks_.find(word);
+      const NodeId to = word == 0 ? kNoBlock : find_pointed(word);
       if (to != kNoBlock && to != node) found.emplace_back(node, to);
     }
   }
@@ -376,8 +433,9 @@ class Linker {
   std::vector<Rows::Block> rows_;
   std::vector<std::vector<Edge>> words_;  // conservative edges of the objects, by block of rows
   Column<std::uint32_t> references_;      // by object: how many edges lead to it
-  NodeSet led_to_;                        // by some edge; of objects, only when all references are counted
+  NodeSet led_to_;                        // by some edge; of objects, by counted ones only when those are settled
   NodeSet understood_;                    // raw blocks of which an object, or a root, knows what is in them
+  std::vector<NodeId> unrecognised_;      // raw blocks to which objects refer as to objects: not understood
   RootFinder roots_;
   std::vector<NodeId> immortal_;
 };

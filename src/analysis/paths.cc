@@ -28,6 +28,7 @@ std::string_view key_name(std::string_view edge, bool dotted) {
 }
 
 constexpr std::string_view kDict = ".__dict__";
+constexpr std::string_view kCoroutine = "coro";  // of a task
 constexpr std::string_view kModules = "sys.modules";
 
 }  // namespace
@@ -172,14 +173,22 @@ std::string HolderPaths::edge(NodeId from, NodeId to, bool keys_are_names) {
     // A key that is also a value is better known as the value; a word that may be a reference tells least.
     const bool better = !found || (found->what == What::kDictKey && name.what == What::kDictValue) ||
                         (found_kind == RefKind::kConservative && kind != RefKind::kConservative);
-    if (kind == RefKind::kWeak || !better || graph_.blocks.find(target) != to) return;
+    if (kind == RefKind::kWeak || !better || !leads_to(target, kind, to)) return;
     found = name;
     found_kind = kind;
   });
   if (!found) return "?";
-  const std::string task = found->what == What::kField ? task_name(from) : "";
+  const std::string task = found->what == What::kField && found->field == kCoroutine ? task_name(from) : "";
   const std::string text = text_of(from, *found, keys_are_names);
   return task.empty() ? text : fmt::format("{} of task '{}'", text, task);
+}
+
+// A buffer may begin behind its allocator's debug header, or what its owner keeps before it (heap_graph.cc).
+bool HolderPaths::leads_to(Addr target, RefKind kind, NodeId node) const {
+  constexpr std::uint64_t kMostBefore = 32;
+  if (graph_.blocks.find(target) == node) return true;
+  const bool may_be_inside = kind == RefKind::kBuffer || kind == RefKind::kConservative;
+  return may_be_inside && !graph_.blocks.is_object(node) && target - graph_.blocks.address(node) <= kMostBefore;
 }
 
 std::string HolderPaths::text_of(NodeId from, const EdgeName& name, bool keys_are_names) {

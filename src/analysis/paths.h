@@ -63,6 +63,7 @@ class HolderPaths {
 
  private:
   int rank(const RootWord& root) const;
+  bool leads_to(Addr target, RefKind kind, NodeId node) const;
   std::string task_name(NodeId node);
   void search(const std::vector<NodeId>& from);
 

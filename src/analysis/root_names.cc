@@ -140,10 +140,27 @@ std::string RootNames::thread_text(const RootWord& root) {
                                   {more.asyncio_running_loop, "running asyncio loop"},
                                   {more.asyncio_running_task, "running asyncio task"}},
                                  offset);
-      return fmt::format("thread state {:#x}: {}", thread, name != nullptr ? name : fmt::format("+{:#x}", offset));
+      return fmt::format("{}: {}", thread_name(thread), name != nullptr ? name : fmt::format("state +{:#x}", offset));
     }
   }
   return "thread state";
+}
+
+// As the native thread is called, where it is known.
+std::string RootNames::thread_name(Addr state) {
+  const auto& fields = runtime_.traits.layout->PyThreadState;
+  const auto field = [&](const Field& at) {
+    std::uint64_t value = 0;
+    if (at.present()) reader_.try_load(state + at.offset, value);
+    return value;
+  };
+  const std::uint64_t native_id = field(fields.native_thread_id);
+  const std::uint64_t ident = field(fields.thread_id);  // what glibc makes the thread pointer
+  for (const Thread& thread : process_.snapshot.threads) {
+    if (native_id != 0 ? native_id == static_cast<std::uint64_t>(thread.tid) : ident == thread.thread_pointer)
+      return fmt::format("thread {}{}", thread.tid, thread.name.empty() ? "" : " " + thread.name);
+  }
+  return fmt::format("thread state {:#x}", state);
 }
 
 std::string RootNames::static_text(const RootWord& root) const {

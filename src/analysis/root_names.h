@@ -22,6 +22,7 @@ class RootNames {
   std::string frame_text(const RootWord& root);
   std::string interpreter_text(const RootWord& root) const;
   std::string thread_text(const RootWord& root);
+  std::string thread_name(Addr state);
   std::string static_text(const RootWord& root) const;
   std::string stack_text(const RootWord& root) const;
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <unordered_map>
 
+#include "analysis/frame_holdings.h"
 #include "coreparse/native_stack.h"
 #include "pyobj/frames.h"
 #include "pyobj/strings.h"
@@ -36,13 +36,8 @@ class ThreadsFinder {
         values_(process.snapshot, runtime_, *holders.graph.census.types, {values, 0}, findings),
         sizes_(process, holders.graph),
         objects_(process.snapshot, runtime_.traits, *holders.graph.census.types),
-        unwinder_(process.snapshot) {
-    for (const RootRef& root : holders.graph.roots) {
-      const bool of_frame = root.word.kind == RootKind::kFrame;
-      const auto [at, is_new] = only_frame_.try_emplace(root.target, of_frame ? root.word.place : 0);
-      if (!is_new && (!of_frame || at->second != root.word.place)) at->second = 0;
-    }
-  }
+        unwinder_(process.snapshot),
+        holdings_(process, holders.graph) {}
 
   ThreadsAnswer run() {
     ThreadsAnswer answer;
@@ -145,6 +140,7 @@ class ThreadsFinder {
     StackFrame frame;
     frame.is_python = true;
     frame.address = address;
+    frame.retained_bytes = holdings_.bytes(address);
     if (const auto place = values_.place_of_frame(address)) {
       frame.function = place->function;
       frame.file = place->file;
@@ -180,24 +176,11 @@ class ThreadsFinder {
       local.type = holders_.graph.type_name(node);
       local.bytes = sizes_.of(node);
       local.retained_bytes = holders_.retained.bytes[node];
-      local.held_here_only = is_held_only_by(node, frame.address);
-      const auto same = [&](const FrameLocal& other) { return other.address == target; };
-      if (local.held_here_only && std::ranges::none_of(frame.locals, same))
-        frame.retained_bytes += local.retained_bytes;
+      const FrameHolder holder = holdings_.holder(node, frame.address);
+      local.held_here_only = holder == FrameHolder::kFrameAlone;
+      local.held_by_caller = holder == FrameHolder::kCaller;
     }
     frame.locals.push_back(std::move(local));
-  }
-
-  bool is_held_only_by(NodeId node, Addr frame) const {
-    const NodeId of_frame = frames_are_objects(runtime_.traits) ? holders_.graph.blocks.find_object(frame) : kNoNode;
-    const auto root = only_frame_.find(node);
-    if (of_frame != kNoNode) {
-      if (root != only_frame_.end()) return false;
-    } else if (root == only_frame_.end() || root->second != frame) {
-      return false;
-    }
-    return std::ranges::all_of(holders_.graph.in().row(node),
-                               [&](NodeId from) { return from == of_frame || from == node; });
   }
 
   // Which native frames are those of the loop that runs Python code, one for each run; fewer if not all are found. The
@@ -280,8 +263,7 @@ class ThreadsFinder {
   NodeSizes sizes_;
   ObjectReader objects_;
   NativeUnwinder unwinder_;
-  // Of each node that a root holds: the frame, if no other root does; else 0.
-  std::unordered_map<NodeId, Addr> only_frame_;
+  FrameHoldings holdings_;
 };
 
 }  // namespace

@@ -22,7 +22,8 @@ struct FrameLocal {
   std::string type;
   std::uint64_t bytes = 0;
   std::uint64_t retained_bytes = 0;  // what goes if the object goes
-  bool held_here_only = false;       // nothing but this frame holds it
+  bool held_here_only = false;       // nothing but this frame, and what it called, holds it
+  bool held_by_caller = false;       // and what called this frame
 };
 
 struct StackFrame {
@@ -32,8 +33,7 @@ struct StackFrame {
   std::string file;      // of Python code; of a native frame its module's
   int line = 0;          // of Python code
   std::vector<FrameLocal> locals;
-  // Of the locals that nothing but this frame holds, and of what those alone hold: what goes when it returns, at least.
-  std::uint64_t retained_bytes = 0;
+  std::uint64_t retained_bytes = 0;  // what goes when it returns (frame_holdings.h)
 };
 
 struct ThreadRow {

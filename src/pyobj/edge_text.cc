@@ -17,9 +17,17 @@ bool is_identifier(const std::string& text) {
          std::all_of(text.begin(), text.end(), is_part);
 }
 
+// 2.7 keeps that of a str in a field of its own, and interns no unicode.
 bool is_interned(Reader& reader, const PyTraits& traits, Addr str) {
+  const PyLayout& layout = *traits.layout;
   std::uint32_t state = 0;
-  return reader.try_load(str + traits.layout->PyASCIIObject.state.offset, state) && (state & 3) != 0;
+  if (traits.str_rep == StrRep::kCompact)
+    return reader.try_load(str + layout.PyASCIIObject.state.offset, state) && (state & 3) != 0;
+  Addr type = 0;
+  std::uint64_t flags = 0;
+  return reader.try_load(str + layout.PyObject.ob_type.offset, type) &&
+         reader.try_load(type + layout.PyTypeObject.tp_flags.offset, flags) && (flags & tp_flag::kBytesSubclass) != 0 &&
+         reader.try_load(str + layout.PyStringObject.ob_sstate.offset, state) && state != 0;
 }
 
 std::string key_text(Reader& reader, const PyTraits& traits, Addr key, bool values) {
@@ -73,13 +81,13 @@ std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& na
     case What::kDictValue:
       return fmt::format("[{}]", key_text(reader, traits, name.a, values));
     case What::kItem:
-      return fmt::format("[{}]", name.a);
+      return fmt::format("{}[{}]", name.field, name.a);
     case What::kMember:
       return "member";
     case What::kLocal:
-      return "local " + local_name(reader, traits, name.a, name.b);
+      return "local " + local_name(reader, traits, name.a, name.index());
     case What::kStack:
-      return fmt::format("stack[{}]", name.b);
+      return fmt::format("stack[{}]", name.index());
     case What::kWord:
       return fmt::format("word at +{}", name.a);
   }

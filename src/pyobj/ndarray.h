@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coreparse/address_space.h"
+#include "pyobj/py_traits.h"
 
 namespace heapcore {
 
@@ -32,5 +33,13 @@ struct NdArray {
 
 // REQUIRES: an ndarray is at `address`.
 NdArray read_ndarray(Reader& reader, Addr address);
+
+// Where in an item of a dtype with fields there are references to objects, and how many bytes an item has. At most
+// 1,024 are found.
+struct ItemObjects {
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t item_bytes = 0;
+};
+ItemObjects objects_in_item(Reader& reader, const PyTraits& traits, Addr descr);
 
 }  // namespace heapcore

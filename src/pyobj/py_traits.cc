@@ -47,15 +47,21 @@ constexpr PyTraits free_threaded_traits(GenState gen_state) {
           .gen_state = gen_state,
           .frame_cleared = frame_cleared(gen_state),
           .obmalloc_home = ObmallocHome::kNowhere,
-          .deferred_refs = 1};
+          .deferred_refs = 1,
+          .gc_untracks_dicts = true};
 }
 constexpr PyTraits free_threaded_traits_3_14(GenState gen_state) {
   PyTraits traits = free_threaded_traits(gen_state);
   traits.str_interned_bits = 8;
   traits.deferred_refs = std::numeric_limits<std::int64_t>::max() / 8;  // _Py_REF_DEFERRED
   traits.bytesio_must_own_buffer = true;
+  traits.gc_untracks_dicts = false;
   return traits;
 }
+
+// The runtime makes these modules and keeps its reference to none of them, nor gives it back (Python/pylifecycle.c).
+constexpr std::array<NeverGivenBack, 5> kOwnModules{
+    {{"builtins.module", "sys"}, {"builtins.module", "builtins"}, {"builtins.module", "_warnings"}}};
 
 const Row kRows[] = {
     {2,
@@ -85,6 +91,12 @@ const Row kRows[] = {
       .c_instances_visit_type = false,
       .lru_links = LruLinks::kVisited,
       .ordered_dict_shows_pairs = true,
+      // _multiprocessing.SemLock.SEM_VALUE_MAX
+      .never_given_back = {{{"builtins.module", "sys"},
+                            {"builtins.module", "builtins"},
+                            {"builtins.module", "_warnings"},
+                            {"builtins.int", "2147483647"},
+                            {"datetime.timezone", nullptr}}},
       .gc_home = GcHome::kStatic}},
     {3,
      7,
@@ -96,6 +108,7 @@ const Row kRows[] = {
       .c_instances_visit_type = false,
       .lru_links = LruLinks::kContentsVisited,
       .ordered_dict_shows_pairs = true,
+      .never_given_back = kOwnModules,
       .gc_home = GcHome::kRuntime}},
     {3,
      8,
@@ -106,6 +119,7 @@ const Row kRows[] = {
       .c_instances_visit_type = false,
       .lru_links = LruLinks::kContentsVisited,
       .ordered_dict_shows_pairs = true,
+      .never_given_back = kOwnModules,
       .gc_home = GcHome::kRuntime}},
     {3,
      9,
@@ -114,7 +128,8 @@ const Row kRows[] = {
       .unready_types = true,
       .static_types_named_as_held = false,
       .lru_links = LruLinks::kContentsVisited,
-      .ordered_dict_shows_pairs = true}},
+      .ordered_dict_shows_pairs = true,
+      .never_given_back = {{{"builtins.type", "select.poll"}}}}},
     {3, 10, {.arena_bytes = 1 << 20, .pool_bytes = 16 << 10, .unready_types = true, .ordered_dict_shows_pairs = true}},
     {3,
      11,

@@ -1,6 +1,7 @@
 // How a version of CPython behaves: the one unit of this room that knows versions. Everything else asks a trait.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,6 +38,12 @@ enum class StrRep : std::uint8_t {
 enum class NumberHome : std::uint8_t {
   kAllocator,     // in blocks of their own, as any object
   kNumberBlocks,  // in blocks that many of them share, linked in lists of their own (2.7)
+};
+
+// An object that CPython's own C code counts once too often, in every process that meets it.
+struct NeverGivenBack {
+  const char* type = nullptr;
+  const char* name = nullptr;  // a module's or type's own, or an int's digits; null: any
 };
 
 // What lies before the PyGC_Head of an object whose type says so in tp_flags.
@@ -145,6 +152,8 @@ struct PyTraits {
   // repr() of an OrderedDict lists pairs, and is not as a dict's (to 3.11).
   bool ordered_dict_shows_pairs = false;
 
+  std::array<NeverGivenBack, 5> never_given_back{};  // the rest: empty
+
   GcHome gc_home = GcHome::kInterpreter;
   ObmallocHome obmalloc_home = ObmallocHome::kStatics;
   // Of an object's first word, the bits that count references, and what they stay below. Other bits that are set make
@@ -160,6 +169,8 @@ struct PyTraits {
   // whether BytesIO takes its buffer for shared unless its thread owns it (3.14+).
   std::int64_t deferred_refs = 0;
   bool bytesio_must_own_buffer = false;
+  // Of those builds too: its collector takes dicts off that hold nothing of its own (3.13).
+  bool gc_untracks_dicts = false;
 
   std::uint32_t gc_head_bytes() const { return layout->PyGC_Head.size_bytes; }
 };

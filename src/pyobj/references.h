@@ -44,7 +44,7 @@ enum class What : std::uint8_t {
   kSlot,       // of a class with __slots__; a: the address of its name, a C string
   kDictKey,    // a: the key
   kDictValue,  // a: the key
-  kItem,       // a: the index
+  kItem,       // a: the index; field: of which part of it, ".flat"
   kMember,     // of a set
   kLocal,      // of a frame; a: its code object, b: the index among locals, cells and free variables
   kStack,      // of a frame's evaluation stack; b: the index
@@ -52,10 +52,16 @@ enum class What : std::uint8_t {
 };
 
 struct EdgeName {
+  // In b: a reference of a frame's that its target's count does not count (3.14+: _PyStackRef, borrowed or deferred).
+  static constexpr std::uint64_t kUncounted = std::uint64_t{1} << 63;
+
   What what = What::kField;
   const char* field = "";
   std::uint64_t a = 0;
   std::uint64_t b = 0;
+
+  bool is_counted() const { return (b & kUncounted) == 0; }
+  std::uint64_t index() const { return b & ~kUncounted; }
 };
 
 // ".func", ".name", "['key']", "[3]", "local x". A key is shown if it is one that the program's source names (interned,
@@ -287,7 +293,7 @@ class ReferenceReader {
   }
 
   // The place of a key that is gone holds a dummy: in 3.x with the hash -1, which no key has; in 2.7 it is a str with a
-  // hash of its own.
+  // hash of its own, which the table counts.
   bool is_set_dummy(Addr key, std::uint64_t hash);
   template <typename Visit>
   void visit_set(const ObjectView& object, const ReferencePlan& plan, std::span<const std::byte> bytes, Visit& visit) {
@@ -303,7 +309,11 @@ class ReferenceReader {
     std::uint64_t used = 0;
     for (std::size_t at = 0; at + stride <= entries.size(); at += stride) {
       const Addr key = word(entries, at + layout_.setentry.key.offset);
-      if (key == 0 || is_set_dummy(key, word(entries, at + layout_.setentry.hash.offset))) continue;
+      if (key == 0) continue;
+      if (is_set_dummy(key, word(entries, at + layout_.setentry.hash.offset))) {
+        if (traits_.str_rep == StrRep::kTwoTypes) visit(key, RefKind::kOwned, EdgeName{What::kField, "deleted key"});
+        continue;
+      }
       ++used;
       visit(key, plan.inner, EdgeName{What::kMember});
     }
@@ -334,6 +344,7 @@ class ReferenceReader {
   void visit_deque(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_str(const ObjectView& object, Bytes bytes, const Sink& visit);
   void visit_ndarray(const ObjectView& object, Bytes bytes, const Sink& visit);
+  bool is_capsule(Addr object);
   void visit_lru_cache(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_element(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
   void visit_by_struct(const ObjectView& object, const ReferencePlan& plan, Bytes bytes, const Sink& visit);
@@ -360,6 +371,7 @@ class ReferenceReader {
   Reader elsewhere_;                                   // in what they point to
   std::vector<std::unique_ptr<ReferencePlan>> plans_;  // by TypeId
   std::uint64_t general_lookup_ = 0;                   // dk_lookup of tables with keys of any type (to 3.10)
+  Addr capsule_type_ = 0;                              // PyCapsule_Type, once met
   Findings findings_;
 };
 

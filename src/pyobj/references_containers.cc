@@ -1,6 +1,7 @@
 // The references of containers and of what keeps its contents in blocks of its own.
 #include <algorithm>
 
+#include "pyobj/ndarray.h"
 #include "pyobj/references.h"
 #include "pyobj/strings.h"
 
@@ -15,7 +16,8 @@ constexpr Field kNdDimensions{32, 8};
 constexpr Field kNdBase{48, 8};
 constexpr Field kNdDescr{56, 8};
 constexpr Field kNdFlags{64, 4};
-constexpr Field kDescrKind{24, 1};  // 'O' for object
+constexpr Field kNdMemHandler{88, 8};  // a PyCapsule, from 1.22 on
+constexpr Field kDescrKind{24, 1};     // 'O' for object
 constexpr std::uint64_t kMaxDimensions = 64;
 constexpr std::uint64_t kGeneralEntryBytes = 24;  // hash, key, value: keys of any type (3.11+)
 
@@ -139,7 +141,11 @@ void ReferenceReader::visit_dict27(const ObjectView& object, const ReferencePlan
   for (std::size_t at = 0; at + entry.size_bytes <= entries.size(); at += entry.size_bytes) {
     const Addr key = word(entries, at + entry.me_key.offset);
     const Addr value = word(entries, at + entry.me_value.offset);
-    if (value == 0) continue;
+    // The place of a key that is gone holds, and counts, what stands for it.
+    if (value == 0) {
+      if (key != 0) visit(key, RefKind::kOwned, named("deleted key"));
+      continue;
+    }
     ++used;
     visit(value, plan.inner, EdgeName{What::kDictValue, "", key});
     visit(key, plan.inner, EdgeName{What::kDictKey, "", key});
@@ -258,18 +264,31 @@ void ReferenceReader::visit_str(const ObjectView& object, Bytes bytes, const Sin
   if (utf8 != data) visit(utf8, RefKind::kBuffer, named("utf8"));
 }
 
+bool ReferenceReader::is_capsule(Addr object) {
+  Addr type = 0;
+  if (!elsewhere_.try_load(object + layout_.PyObject.ob_type.offset, type)) return false;
+  if (type == capsule_type_) return true;
+  const TypeBrief brief = types_.classify(type);
+  if (brief.id == kNoType || types_.shared_info(brief.id).name != "PyCapsule") return false;
+  capsule_type_ = type;
+  return true;
+}
+
 void ReferenceReader::visit_ndarray(const ObjectView& object, Bytes bytes, const Sink& visit) {
   const Addr data = field(bytes, kNdData);
   const Addr descr = field(bytes, kNdDescr);
   visit(field(bytes, kNdBase), RefKind::kOwned, named("base"));
   visit(descr, RefKind::kOwned, named("dtype"));
+  const Addr handler = field(bytes, kNdMemHandler);
+  if (object.type.basicsize >= kNdMemHandler.offset + kWordBytes && handler != 0 && is_capsule(handler))
+    visit(handler, RefKind::kOwned, named("mem_handler"));
   visit(field(bytes, kNdDimensions), RefKind::kBuffer, named("dimensions"));
   if ((field(bytes, kNdFlags) & kNumpyOwnsData) == 0) return;
   visit(data, RefKind::kBuffer, named("data"));
   char kind = 0;
   elsewhere_.try_load(descr + kDescrKind.offset, kind);
   const std::uint64_t dimensions = field(bytes, kNdCount);
-  if (kind != 'O' || dimensions > kMaxDimensions) return;
+  if ((kind != 'O' && kind != 'V') || dimensions > kMaxDimensions) return;
   std::uint64_t count = 1;
   for (std::uint64_t i = 0; i < dimensions; ++i) {
     std::uint64_t length = 0;
@@ -278,9 +297,19 @@ void ReferenceReader::visit_ndarray(const ObjectView& object, Bytes bytes, const
     if (!product || *product > kMaxChain) return damaged(object.address, "an array's dimensions are damaged");
     count = *product;
   }
-  const Bytes items = words_at(object.address, data, count);
-  for (std::uint64_t i = 0; i < items.size() / kWordBytes; ++i)
-    visit(word(items, i * kWordBytes), RefKind::kOwned, EdgeName{What::kItem, "", i});
+  const ItemObjects in_item = objects_in_item(elsewhere_, traits_, descr);  // of 'O' one, at 0
+  const std::uint64_t size = checked_mul(count, in_item.item_bytes).value_or(0);
+  if (in_item.offsets.empty() || size / kWordBytes > kMaxChain) return;
+  const char* const flat = dimensions == 1 ? "" : ".flat";
+  const Bytes items = words_at(object.address, data, align_up(size, kWordBytes) / kWordBytes);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    for (const std::uint64_t offset : in_item.offsets) {
+      const std::uint64_t at = i * in_item.item_bytes + offset;
+      if (at + kWordBytes > items.size()) return;
+      const Addr target = word(items, at);
+      if (target != 0) visit(target, RefKind::kOwned, EdgeName{What::kItem, flat, i});
+    }
+  }
 }
 
 // A bounded cache keeps its entries in a ring through the object itself.

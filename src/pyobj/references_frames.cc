@@ -6,8 +6,9 @@
 //   | locals, cells, free variables: co_nlocalsplus | evaluation stack, as far as stacktop or stackpointer say |
 //
 // A running frame does not say where its stack ends (stacktop -1, stackpointer null): tp_traverse then visits none of
-// it. From 3.14 on the lowest bits of what lies there are flags (_PyStackRef): 1 borrowed or a null, 3 a tagged
-// integer.
+// it. From 3.14 on the lowest bits of what lies there are flags (_PyStackRef): 1 borrowed, deferred or a null, 3 a
+// tagged integer. What is borrowed or deferred its count does not count, and the collector takes it for no reference
+// that it might subtract (_PyGC_VisitStackRef).
 #include <algorithm>
 
 #include "pyobj/references.h"
@@ -19,9 +20,10 @@ namespace {
 constexpr std::uint64_t kMaxSlots = 1 << 20;  // of one frame
 constexpr std::uint64_t kStackRefFlags = 3;
 constexpr std::uint64_t kTaggedInt = 3;
+constexpr std::uint64_t kUncountedFlag = 1;
 
-EdgeName named(const char* field) {
-  return {What::kField, field};
+EdgeName named(const char* field, std::uint64_t uncounted = 0) {
+  return {What::kField, field, 0, uncounted};
 }
 
 }  // namespace
@@ -35,11 +37,16 @@ void ReferenceReader::visit_frame(Addr frame, RefKind kind, const Sink& visit) {
     if (!stack_refs) return word;
     return (word & kStackRefFlags) == kTaggedInt ? 0 : word & ~kStackRefFlags;
   };
-  const Addr code = plain(field(head, fields.f_code.present() ? fields.f_code : fields.f_executable));
+  const auto uncounted = [&](std::uint64_t word) {
+    return stack_refs && (word & kStackRefFlags) == kUncountedFlag ? EdgeName::kUncounted : 0;
+  };
+  const std::uint64_t function = field(head, fields.f_func.present() ? fields.f_func : fields.f_funcobj);
+  const std::uint64_t executable = field(head, fields.f_code.present() ? fields.f_code : fields.f_executable);
+  const Addr code = plain(executable);
   visit(field(head, fields.frame_obj), kind, named("frame_obj"));
   visit(field(head, fields.f_locals), kind, named("f_locals"));
-  visit(plain(field(head, fields.f_func.present() ? fields.f_func : fields.f_funcobj)), kind, named("f_func"));
-  visit(code, kind, named("f_code"));
+  visit(plain(function), kind, named("f_func", uncounted(function)));
+  visit(code, kind, named("f_code", uncounted(executable)));
   std::uint32_t locals = 0;
   elsewhere_.try_load(code + layout_.PyCodeObject.co_nlocalsplus.offset, locals);
   std::uint64_t count = 0;
@@ -63,9 +70,10 @@ void ReferenceReader::visit_frame(Addr frame, RefKind kind, const Sink& visit) {
   if (count > kMaxSlots) return damaged(frame, "a frame's size is damaged; its locals are not followed");
   const Bytes slots = words_at(frame, first, count);
   for (std::uint64_t i = 0; i < slots.size() / kWordBytes; ++i) {
-    const EdgeName name =
-        i < locals ? EdgeName{What::kLocal, "", code, i} : EdgeName{What::kStack, "", code, i - locals};
-    visit(plain(word(slots, i * kWordBytes)), kind, name);
+    const std::uint64_t slot = word(slots, i * kWordBytes);
+    const EdgeName name = i < locals ? EdgeName{What::kLocal, "", code, i | uncounted(slot)}
+                                     : EdgeName{What::kStack, "", code, (i - locals) | uncounted(slot)};
+    visit(plain(slot), kind, name);
   }
 }
 

@@ -225,10 +225,14 @@ std::uint64_t ObjectReader::size_by_rule(const ObjectView& object, std::span<con
     case SizeRule::kByteStr:  // of a subclass's instance too, whatever it adds
       size = layout_.PyStringObject.ob_sval.offset + 1 + ob_size();
       break;
-    case SizeRule::kWideStr:
-      size = layout_.PyUnicodeObject.size_bytes +
-             (word_of(bytes, layout_.PyUnicodeObject.length) + 1) * traits_.unicode_unit_bytes;
+    case SizeRule::kWideStr: {
+      const std::uint64_t buffer_bytes =
+          (word_of(bytes, layout_.PyUnicodeObject.length) + 1) * traits_.unicode_unit_bytes;
+      // In a longer one nothing is left of an object's type.
+      if (buffer_bytes < 2 * kWordBytes) note_buffer(word_of(bytes, layout_.PyUnicodeObject.str));
+      size = layout_.PyUnicodeObject.size_bytes + buffer_bytes;
       break;
+    }
     case SizeRule::kList:
       size += word_of(bytes, layout_.PyListObject.allocated) * 8;
       break;

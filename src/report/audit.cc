@@ -25,15 +25,22 @@ Json audit_json(const AuditAnswer& answer) {
                        {"excess_references", object.excess},
                        {"lost", object.lost}});
   }
-  return {{"types", std::move(types)},
-          {"types_count", answer.types_count},
-          {"objects", std::move(objects)},
-          {"objects_count", answer.objects_count},
-          {"excess_references", answer.excess}};
+  Json known = Json::array();
+  for (const AuditObject& object : answer.never_given_back)
+    known.push_back({{"address", address_text(object.address)}, {"type", object.type}, {"name", object.name}});
+  return {{"types", std::move(types)},          {"types_count", answer.types_count},
+          {"objects", std::move(objects)},      {"objects_count", answer.objects_count},
+          {"excess_references", answer.excess}, {"never_given_back", std::move(known)}};
 }
 
 std::string audit_text(const AuditAnswer& answer, const TextStyle&) {
-  if (answer.objects_count == 0) return "every reference count is explained by the references found\n";
+  std::string known;
+  for (const AuditObject& object : answer.never_given_back)
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", object.name.empty() ? object.type : object.name);
+  if (!known.empty())
+    known = fmt::format("left out, since this version of CPython itself counts one reference too many: {}\n",
+                        printable(known));
+  if (answer.objects_count == 0) return "every reference count is explained by the references found\n" + known;
   std::string text = fmt::format("{} with {} more than were found\n", counted(answer.objects_count, "object"),
                                  counted(answer.excess, "reference"));
   TextTable table({{"excess", Align::kRight},
@@ -49,7 +56,7 @@ std::string audit_text(const AuditAnswer& answer, const TextStyle&) {
   text += table.text("  ");
   if (answer.types.size() < answer.types_count)
     text += fmt::format("  ({} more; --limit 0 shows all)\n", count_text(answer.types_count - answer.types.size()));
-  return text;
+  return text + known;
 }
 
 }  // namespace heapcore

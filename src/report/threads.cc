@@ -27,7 +27,8 @@ Json frame_json(const StackFrame& frame) {
                                {"type", text_or_null(local.type)},
                                {"bytes", local.bytes},
                                {"retained_bytes", local.retained_bytes},
-                               {"held_here_only", local.held_here_only}});
+                               {"held_here_only", local.held_here_only},
+                               {"held_by_caller", local.held_by_caller}});
   }
   return entry;
 }
@@ -42,10 +43,11 @@ std::string frame_line(const StackFrame& frame) {
       fmt::format("  {:>10}  {} ({}:{})\n", frame.retained_bytes == 0 ? "" : bytes_text(frame.retained_bytes),
                   printable(frame.function), printable(frame.file), frame.line);
   for (const FrameLocal& local : frame.locals) {
+    const std::string held = local.held_here_only   ? fmt::format("retains {}", bytes_text(local.retained_bytes))
+                             : local.held_by_caller ? "held by a caller too"
+                                                    : "held elsewhere too";
     text += fmt::format("  {:>10}    {} = {} at {}, {}\n", "", printable(local.name),
-                        local.type.empty() ? "object" : printable(local.type), address_text(local.address),
-                        local.held_here_only ? fmt::format("retains {}", bytes_text(local.retained_bytes))
-                                             : std::string("held elsewhere too"));
+                        local.type.empty() ? "object" : printable(local.type), address_text(local.address), held);
   }
   return text;
 }

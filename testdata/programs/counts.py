@@ -4,7 +4,7 @@
 
 uses a good deal of the library, with threads and tasks that still wait; or with N raises the counts of N objects without
 holding them, as C code with a bug does: a third of those are held by nothing at all then. Writes DIRECTORY/raised.json,
-{"held": [addresses], "lost": [addresses]}, and waits.
+{"held": [addresses], "lost": [addresses], "numpy": its version or null}, and waits.
 """
 
 import collections
@@ -29,10 +29,8 @@ try:
     import sqlite3
 except ImportError:
     sqlite3 = None
-try:
-    import numpy
-except ImportError:
-    numpy = None
+
+from site_numpy import numpy
 
 KEPT = []
 READY = []
@@ -60,6 +58,11 @@ def use_sqlite():
 def use_numpy():
     KEPT.append([numpy.arange(1000).reshape(10, 100)[::2], numpy.array([Thing(1), "x"], dtype=object),
                  numpy.zeros(3, dtype=[("a", "i4"), ("b", "O")])])
+    records = numpy.zeros(50, dtype=[("n", "i4"), ("object", "O")])
+    records["object"] = [Thing(i) for i in range(50)]
+    random = numpy.random.default_rng(1)
+    KEPT.append([records, records[::3], numpy.linalg.inv(random.normal(size=(5, 5))), random, str(numpy.arange(3)),
+                 numpy.ma.masked_less(numpy.arange(5), 3), numpy.frompyfunc(lambda a, b: (a, b), 2, 1), numpy.nditer(records["n"])])
 
 
 def use_library():
@@ -129,6 +132,17 @@ def use_much():
         time.sleep(0.01)
 
 
+def write_truth(raised):
+    raised["numpy"] = numpy and numpy.__version__
+    with open(os.path.join(sys.argv[1], "raised.json"), "w") as file:
+        json.dump(raised, file)
+
+
+def wait(_):  # in a frame with little room, where nothing of what was before may be left
+    os.write(1, b"r")
+    signal.pause()
+
+
 def main():
     raised = {}
     if sys.argv[2:]:
@@ -136,11 +150,9 @@ def main():
     else:
         use_much()
     gc.collect()
-    with open(os.path.join(sys.argv[1], "raised.json"), "w") as file:
-        json.dump(raised, file)
-    os.write(1, b"r")
-    signal.pause()
+    write_truth(raised)
 
 
 if __name__ == "__main__":
     main()
+    wait(None)

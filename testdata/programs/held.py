@@ -27,10 +27,13 @@ try:
     import ctypes
 except ImportError:
     ctypes = None
+
 try:
-    import numpy
+    import sqlite3
 except ImportError:
-    numpy = None
+    sqlite3 = None
+
+from site_numpy import numpy
 
 __metaclass__ = type  # for 2.7
 
@@ -211,8 +214,17 @@ local_data.x = thing("thread-local", None)
 if contextvars is not None:
     variable = contextvars.ContextVar("variable")
     variable.set(thing("context variable", None))
+if sqlite3 is not None:
+    connection = sqlite3.connect(":memory:")
+    connection.create_function("made_up", 1, functools.partial(plain, thing("sqlite function", None)))
+    connection.row_factory = functools.partial(plain, thing("sqlite row factory", None))
 if numpy is not None:
     array = numpy.array([None, thing("numpy array", "__main__.array[1]")], dtype=object)
+    grid = numpy.array([[None, thing("numpy grid", "__main__.grid.flat[1]")]], dtype=object)
+    inner = numpy.dtype([("a", "i2"), ("b", object, (2,))])
+    records = numpy.zeros(3, dtype=[("n", "i4"), ("object", object), ("inner", inner)])
+    records["object"][1] = thing("numpy records", "__main__.records[1]")
+    records["inner"]["b"][2][1] = thing("numpy records within records", "__main__.records[2]")
 
 if __name__ == "__main__":
     waiting = [hold_in_thread]

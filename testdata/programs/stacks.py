@@ -5,6 +5,7 @@
 starts the threads and writes into DIRECTORY, before it sleeps,
     stacks.json  {"threads": [{"name", "native_id" (3.8+), "frames": [[function, file, line]]}], the innermost first,
                   "payloads": {thread's name: address of the list that only its local `payload` holds},
+                  (of the thread "shares", two locals hold such a list together, and one of them is an argument as well)
                   "tasks": [{"name" (3.8+), "function", "line"}]}
 """
 
@@ -42,6 +43,17 @@ def wait_in_key(item):
 def wait_in_sort():
     payload = make_payload()
     return sorted([2, 1], key=lambda item: wait_in_key(item)), payload
+
+
+def wait_with(shared):
+    FOREVER.wait()
+    return shared
+
+
+def wait_in_call():
+    first = {"payload": [bytes(bytearray(10000)) for _ in range(20)]}
+    second = {"payload": first["payload"]}
+    return wait_with(second), first
 
 
 def items():
@@ -85,7 +97,8 @@ def settled():
 
 def main():
     directory = sys.argv[1]
-    for name, function in (("waits", wait_here), ("sorts", wait_in_sort), ("generates", wait_in_generator)):
+    for name, function in (("waits", wait_here), ("sorts", wait_in_sort), ("generates", wait_in_generator),
+                           ("shares", wait_in_call)):
         thread = threading.Thread(target=function, name=name)
         thread.daemon = True
         thread.start()

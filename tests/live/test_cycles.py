@@ -36,11 +36,6 @@ class Cycles(harness.TargetTest):
         return harness.check_contract(harness.heapcore("cycles", *arguments, "--json", "--limit", "0"))
 
     def test_garbage_exactly(self):
-        if self.interpreter.free_threaded:
-            for _, document in self.views:
-                self.assertIn("garbage-uncertain", [warning["code"] for warning in document["warnings"]])
-            harness.skipped("garbage of %s" % self.interpreter, "heapcore says itself that it is uncertain")
-            self.skipTest("heapcore says itself that it is uncertain")
         expected = {(row["module"], row["name"]): row["count"] for row in self.truth["types"]}
         for label, document in self.views:
             with self.subTest(label):

@@ -122,6 +122,22 @@ class Threads(harness.TargetTest):
                     self.assertLess(local["retained_bytes"], 20 * 10300)  # mimalloc's blocks are of 10,240 bytes
                     self.assertGreaterEqual(frame["retained_bytes"], local["retained_bytes"])
 
+    def test_what_locals_hold_together(self):
+        """It goes with their frame, and not with one that was called with it."""
+        for label, document in self.views:
+            with self.subTest(label):
+                frames = self.thread_named(document, "shares")["frames"]
+                outer, inner = [next(frame for frame in frames if (frame["function"] or "").split(".")[-1] == name)
+                                for name in ("wait_in_call", "wait_with")]
+                self.assertGreater(outer["retained_bytes"], 20 * 10000)
+                self.assertLess(outer["retained_bytes"], 20 * 10300)
+                self.assertLess(inner["retained_bytes"], 10000)
+                said = {local["name"]: (local["held_here_only"], local["held_by_caller"])
+                        for frame in (outer, inner) for local in frame["locals"] if local["name"] != "_"}  # in 2.7
+                self.assertEqual(said, {"first": (True, False), "second": (True, False), "shared": (False, True)})
+                for local in outer["locals"]:
+                    self.assertLess(local["retained_bytes"], 10000)
+
     def test_tasks(self):
         for label, document in self.views:
             with self.subTest(label):
