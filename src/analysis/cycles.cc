@@ -280,12 +280,23 @@ class CycleFinder {
            graph_.census.types->info(graph_.blocks.type(node)).module != process_.runtime()->traits.builtins_module;
   }
 
+  // What a node of a cycle refers to that is in it: itself, if that is all of it.
+  NodeId next_in_component(NodeId node) const {
+    const auto row = graph_.out.row(node);
+    if (std::find(row.begin(), row.end(), node) != row.end()) return node;
+    const auto next =
+        std::find_if(row.begin(), row.end(), [&](NodeId to) { return components_.of[to] == components_.of[node]; });
+    return next == row.end() ? node : *next;
+  }
+
   void describe(CycleGroup& group, std::vector<NodeId> cycle, std::size_t shown) {
     if (cycle.size() == shown) turn_to_heaviest(cycle);
     for (std::size_t i = 0; i < shown; ++i) {
       group.types.push_back(graph_.type_name(cycle[i]));
       const bool names = !group.edges.empty() && HolderPaths::leads_to_names(group.edges.back());
-      group.edges.push_back(paths_.edge(cycle[i], cycle[(i + 1) % cycle.size()], names));
+      // Of a cycle too long to be found whole, the first step.
+      const NodeId next = cycle.size() == 1 ? next_in_component(cycle[i]) : cycle[(i + 1) % cycle.size()];
+      group.edges.push_back(paths_.edge(cycle[i], next, names));
     }
     group.example = graph_.blocks.address(cycle.front());
     group.closing_edge = group.types.back() + group.edges.back();

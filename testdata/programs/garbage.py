@@ -224,6 +224,12 @@ def make_in_use(n):
         a["link"] = b
         b.append(a)
         KEPT.append(a)
+    # One that is too long to be searched for its shortest way round.
+    first = last = [None]
+    for _ in range(150000):
+        last = [last]
+    first[0] = last
+    KEPT.append(last)
     # Weak references to what goes, from what stays.
     dropped = Holder()
     dropped.link = dropped

@@ -92,6 +92,13 @@ class Cycles(harness.TargetTest):
                 self.assertLessEqual(sum(g["count"] for g in document["cycles"] if g["garbage"]),
                                      document["garbage"]["count"])
 
+    def test_a_long_cycle(self):
+        """However long, its way is named."""
+        for label, document in self.views:
+            with self.subTest(label):
+                long = [group["closing_edge"] for group in document["cycles"] if group["objects"] >= 150001 and len(group["types"]) == 1]
+                self.assertEqual([edge.split(".")[-1] for edge in long], ["list[0]"])
+
     def test_a_known_cycle_in_use(self):
         way = "builtins.dict['link'] -> builtins.list[0]"
         if self.interpreter.version < (3,):
