@@ -19,6 +19,8 @@
 namespace heapcore {
 namespace {
 
+constexpr int kEndingSignals[] = {SIGINT, SIGTERM, SIGHUP};
+
 // What a signal's handler removes.
 std::array<char, PATH_MAX> unfinished_path;
 std::atomic<bool> is_unfinished{false};
@@ -47,7 +49,7 @@ bool write_all(int descriptor, std::string_view text) {
 }  // namespace
 
 void end_cleanly_on_signals() {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+  for (const int number : kEndingSignals) {
     struct sigaction action {};
     if (::sigaction(number, nullptr, &action) != 0 || action.sa_handler == SIG_IGN) continue;
     action.sa_handler = end_program;
@@ -119,6 +121,8 @@ bool OutputFile::write(const std::string& text) {
   descriptor_ = -1;
   if (closed != 0) return complain("could not be written whole", errno);
   if (temporary_path_.empty()) return true;
+  // From here on the answer is whole, and a signal comes too late to take it back: the program ends by itself.
+  for (const int number : kEndingSignals) std::signal(number, SIG_IGN);
   if (std::rename(temporary_path_.c_str(), final_path_.c_str()) != 0) return complain("cannot be written", errno);
   temporary_path_.clear();
   is_unfinished = false;
