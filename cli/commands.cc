@@ -97,7 +97,10 @@ class Command {
   }
 
   Answer ledger() {
-    const Stock stock = take_stock(process_, progress_, timings_);
+    std::optional<Census> census;
+    if (process_.runtime() != nullptr)
+      census = timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
+    const Stock stock = take_stock(process_, census ? &*census : nullptr, progress_, timings_);
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
   }
 

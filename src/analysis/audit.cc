@@ -70,16 +70,22 @@ class KnownLeaks {
 
 }  // namespace
 
+std::vector<bool> lost_objects(const HeapGraph& graph) {
+  std::vector<bool> lost(graph.blocks.objects());
+  for (NodeId node = 0; node < graph.blocks.objects(); ++node)
+    lost[node] = graph.excess[node] > 0 && graph.in().row(node).empty();
+  for (const RootRef& root : graph.roots) {
+    if (root.word.kind < RootKind::kUnexplained && graph.blocks.is_object(root.target)) lost[root.target] = false;
+  }
+  return lost;
+}
+
 AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::size_t limit) {
   AuditAnswer answer;
   const PyTraits& traits = process.runtime()->traits;
   Reader reader(process.snapshot.space);
   NodeSizes sizes(process, graph);
-  // What roots hold is held, but for those that only stand for what was not found.
-  std::vector<bool> rooted(graph.blocks.objects());
-  for (const RootRef& root : graph.roots) {
-    if (root.word.kind < RootKind::kUnexplained && graph.blocks.is_object(root.target)) rooted[root.target] = true;
-  }
+  const std::vector<bool> lost = lost_objects(graph);
   std::map<std::string, AuditRow> types;
   Findings said_elsewhere;
   KnownLeaks known(process, graph, said_elsewhere);
@@ -90,7 +96,7 @@ AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::si
     object.type = graph.type_name(node);
     object.refcount = reference_count(traits, reader.span(object.address, traits.layout->PyObject.size_bytes));
     object.excess = graph.excess[node];
-    object.lost = graph.in().row(node).empty() && !rooted[node];
+    object.lost = lost[node];
     if (known.is_one(object)) {
       answer.never_given_back.push_back(std::move(object));
       continue;

@@ -38,6 +38,10 @@ struct AuditAnswer {
   std::vector<AuditObject> never_given_back;
 };
 
+// By object: it has a reference count that nothing explains, and nothing at all was found to hold it. Roots that only
+// stand for what was not found do not hold.
+std::vector<bool> lost_objects(const HeapGraph& graph);
+
 // limit: of each list; 0 for no limit.
 AuditAnswer audit_counts(const Process& process, const HeapGraph& graph, std::size_t limit);
 

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "analysis/diagnosis_rules.h"
+#include "pyobj/builtins_names.h"
 #include "support/units.h"
 
 namespace heapcore {
@@ -24,7 +25,8 @@ constexpr std::string_view kNotOwn[] = {"file",  "shared file",     "shared memo
 
 // "builtins.dict" is "dict" to whoever reads.
 void drop_builtins(std::string& text) {
-  for (const std::string_view prefix : {"builtins.", "__builtin__."}) {
+  for (const std::string_view module : kBuiltinsModules) {
+    const std::string prefix = std::string(module) + '.';
     for (std::size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
       if (at == 0 || text[at - 1] == ' ') {
         text.erase(at, prefix.size());

@@ -68,8 +68,7 @@ void Rules::sparse_arenas() {
 }
 
 void Rules::untrimmed_malloc() {
-  ArenaTotals all;
-  for (const Arena& arena : process_.heap()->arenas) all += arena.totals;
+  const ArenaTotals all = process_.heap()->totals();
   const std::uint64_t bytes = all.trim_nonzero_bytes;
   if (!worth_saying(bytes)) return;
   Diagnosis& found =
@@ -92,8 +91,7 @@ void Rules::untrimmed_malloc() {
 }
 
 void Rules::scattered_malloc() {
-  ArenaTotals all;
-  for (const Arena& arena : process_.heap()->arenas) all += arena.totals;
+  const ArenaTotals all = process_.heap()->totals();
   const std::uint64_t free = all.free().bytes - all.of(ChunkState::kTop).bytes;
   const std::uint64_t bytes = free - std::min(free, all.trim_chunks_bytes);
   if (!worth_saying(bytes)) return;

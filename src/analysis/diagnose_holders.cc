@@ -96,7 +96,7 @@ class PileFinder {
       if (below.group.retained_bytes < pile.bytes / 100 * kItemsPercent) break;
       if (depth > 0 && !is_instance(below.type_id)) break;
       best = std::move(below);
-      if (!is_plain_container(best.type_id)) break;
+      if (!is_container(best.type_id)) break;
       from = best.group.members;
     }
     best.group.members.clear();
@@ -116,11 +116,13 @@ class PileFinder {
     return {path.root == RootKind::kFrame ? Owner::Kind::kFrame : Owner::Kind::kOther, kNoNode};
   }
 
-  bool is_container(NodeId node) const {
-    const Kind kind = graph_.census.types->info(blocks_.type(node)).kind;
+  bool is_container(TypeId type) const {
+    if (type == kNoType) return false;
+    const Kind kind = graph_.census.types->info(type).kind;
     return kind == Kind::kDict || kind == Kind::kOrderedDict || kind == Kind::kDefaultDict || kind == Kind::kList ||
-           kind == Kind::kSet || kind == Kind::kDeque;
+           kind == Kind::kTuple || kind == Kind::kSet || kind == Kind::kDeque;
   }
+  bool holds_in_container(const Pile& pile) const { return is_container(blocks_.type(pile.holder)); }
 
   // Of a class that Python code defines, and not of a container.
   bool is_instance(TypeId type) const {
@@ -184,13 +186,6 @@ class PileFinder {
   NodeId object_above(NodeId node) const {
     while (node < blocks_.size() && !blocks_.is_object(node)) node = retained_.tree.idom[node];
     return node < blocks_.size() ? node : kNoNode;
-  }
-
-  bool is_plain_container(TypeId type) const {
-    if (type == kNoType) return false;
-    const Kind kind = graph_.census.types->info(type).kind;
-    return kind == Kind::kDict || kind == Kind::kList || kind == Kind::kTuple || kind == Kind::kSet ||
-           kind == Kind::kDeque || kind == Kind::kOrderedDict || kind == Kind::kDefaultDict;
   }
 
   // Of what `from` dominate, through their tables, the type that retains most.
@@ -326,7 +321,7 @@ Rule rule_for(const Suspect& suspect, const PileFinder& finder) {
   if (suspect.text.ends_with(".queries_log")) return query_log;
   if (finder.tracebacks_hold(suspect.pile) >= suspect.pile.bytes / 100 * kItemsPercent) return traceback;
   const bool long_lived = owner == Owner::Kind::kClass || owner == Owner::Kind::kModule;
-  const bool many = suspect.items.group.count >= kManyItems && finder.is_container(suspect.pile.holder);
+  const bool many = suspect.items.group.count >= kManyItems && finder.holds_in_container(suspect.pile);
   if (!long_lived || !many) return dominant;
   return finder.is_instance(suspect.items.type_id) ? registry : container;
 }

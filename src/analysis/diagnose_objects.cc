@@ -6,6 +6,7 @@
 #include <map>
 
 #include "analysis/diagnosis_rules.h"
+#include "pyobj/builtins_names.h"
 #include "support/units.h"
 
 namespace heapcore {
@@ -24,7 +25,7 @@ constexpr std::uint64_t kLeastTasks = 1000;  // that stand at one place
 std::string edge_to_cut(const CycleGroup& group) {
   for (std::size_t i = group.types.size(); i-- > 0;) {
     const std::string& type = group.types[i];
-    const bool own = !type.starts_with("builtins.") && !type.starts_with("__builtin__.");
+    const bool own = without_builtins(type) == type;
     if (own && group.edges[i] != ".__dict__") return group.types[i] + group.edges[i];
     if (group.edges[i].starts_with("['") && i > 0 && group.edges[i - 1] == ".__dict__")
       return group.types[i - 1] + "." + group.edges[i].substr(2, group.edges[i].size() - 4);
@@ -103,21 +104,17 @@ void Rules::lost_references() {
   };
   const HeapGraph& graph = incident_.holders->graph;
   const Retained& retained = incident_.holders->retained;
-  std::vector<bool> held(graph.blocks.size());
-  for (const RootRef& root : graph.roots) {
-    if (root.word.kind < RootKind::kUnexplained) held[root.target] = true;
-  }
-  std::map<TypeId, Lost> types;
+  const std::vector<bool> is_lost = lost_objects(graph);
+  std::map<std::string, Lost> types;
   for (NodeId node = 0; node < graph.blocks.objects(); ++node) {
-    if (graph.excess[node] <= 0 || held[node] || !graph.in().row(node).empty()) continue;
-    Lost& lost = types[graph.blocks.type(node)];
+    if (!is_lost[node]) continue;
+    Lost& lost = types[graph.type_name(node)];
     if (lost.count++ == 0) lost.example = node;
     lost.retained_bytes += retained.bytes[node];
   }
-  for (const auto& [type, lost] : types) {
+  for (const auto& [name, lost] : types) {
     if (lost.count < kLeastLost || (lost.count < kManyLost && lost.retained_bytes < kLostBytes)) continue;
     const std::uint64_t bytes = lost.retained_bytes;
-    const std::string name = graph.type_name(lost.example);
     Diagnosis& found =
         add("lost-references", worth_saying(bytes) ? severity(bytes) : Severity::kLow, bytes,
             fmt::format("{} {} are held by nobody and never freed: a missing Py_DECREF", count_text(lost.count), name));

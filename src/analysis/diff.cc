@@ -8,65 +8,27 @@
 #include "analysis/heap_graph.h"
 #include "analysis/holders.h"
 #include "analysis/merged_paths.h"
+#include "analysis/stock.h"
 #include "analysis/survivors.h"
-#include "glibc_heap/census.h"
-#include "pyobj/mimalloc.h"
 
 namespace heapcore {
 namespace {
 
-// sys.getsizeof of the objects of one side; of one whose length is damaged, its block.
-class Sizes {
- public:
-  Sizes(const Process& process, const BlockTable& blocks, TypeTable& types)
-      : blocks_(blocks),
-        objects_(process.snapshot, process.runtime()->traits, types),
-        mapped_bytes_(process.snapshot.mapped_bytes()) {
-    for (TypeId id = 0; id < types.size(); ++id) briefs_.push_back(types.classify(types.info(id).address));
-  }
-
-  std::uint64_t of(BlockId id) {
-    ObjectView object;
-    object.address = blocks_.address(id);
-    object.type = briefs_[blocks_.type(id)];
-    const std::uint64_t bytes = objects_.size_of(object, objects_.reader().span_to_end(object.address));
-    return bytes <= mapped_bytes_ ? bytes : blocks_.bytes(id);
-  }
-
- private:
-  const BlockTable& blocks_;
-  ObjectReader objects_;
-  std::uint64_t mapped_bytes_;
-  std::vector<TypeBrief> briefs_;  // by TypeId
-};
-
-// By type name, in no order.
-std::vector<TypeGrowth> growth_by_type(const Process& older, const BlockTable& before, TypeTable& before_types,
-                                       const Process& newer, const HeapGraph& graph, const Survivors& survivors) {
+// By the number of the type; types without objects are left out.
+std::vector<TypeGrowth> growth_by_type(const OlderSide& older, const Process& newer, const HeapGraph& graph,
+                                       const CommonTypes& common, const Survivors& survivors) {
   std::vector<TypeGrowth> types;
-  std::map<std::pair<std::string, std::string>, std::size_t> numbers;
-  const auto number = [&](const TypeTable& table) {
-    std::vector<std::size_t> of;
-    for (TypeId id = 0; id < table.size(); ++id) {
-      const TypeInfo& info = table.info(id);
-      const auto [entry, inserted] = numbers.try_emplace({info.module, info.name}, types.size());
-      if (inserted) types.push_back({info.module, info.name, {}, {}, {}, {}, {}});
-      of.push_back(entry->second);
-    }
-    return of;
-  };
-  const std::vector<std::size_t> number_before = number(before_types);
-  const std::vector<std::size_t> number_after = number(*graph.census.types);
-  Sizes sizes_before(older, before, before_types);
-  for (BlockId id = 0; id < before.objects(); ++id) {
-    TypeGrowth& type = types[number_before[before.type(id)]];
+  for (const auto& [module, name] : common.names) types.push_back({module, name, {}, {}, {}, {}, {}});
+  NodeSizes sizes_before(older.process, older.blocks, older.types, older.briefs);
+  for (BlockId id = 0; id < older.blocks.objects(); ++id) {
+    TypeGrowth& type = types[common.of_older[older.blocks.type(id)]];
     const std::uint64_t bytes = sizes_before.of(id);
     type.older.add(bytes);
     if (survivors.newer_of[id] == kNoBlock) type.gone.add(bytes);
   }
-  Sizes sizes_after(newer, graph.blocks, *graph.census.types);
+  NodeSizes sizes_after(newer, graph);
   for (BlockId id = 0; id < graph.blocks.objects(); ++id) {
-    TypeGrowth& type = types[number_after[graph.blocks.type(id)]];
+    TypeGrowth& type = types[common.of_newer[graph.blocks.type(id)]];
     const std::uint64_t bytes = sizes_after.of(id);
     type.newer.add(bytes);
     (survivors.survived[id] ? type.survived : type.added).add(bytes);
@@ -128,8 +90,7 @@ std::map<std::string, std::uint64_t> figures(const Process& process, const std::
     figures[name + ": free"] = use->bytes_free;
   }
   if (const Heap* heap = process.heap()) {
-    ArenaTotals all;
-    for (const Arena& arena : heap->arenas) all += arena.totals;
+    const ArenaTotals all = heap->totals();
     figures["malloc: in use"] = all.of(ChunkState::kInUse).bytes;
     figures["malloc: free"] = all.free().bytes;
     figures["malloc: malloc_trim(0) would return"] = all.trim_bytes();
@@ -157,19 +118,6 @@ std::vector<FigureGrowth> joined(const std::map<std::string, std::uint64_t>& old
   return rows;
 }
 
-struct Holdings {
-  std::map<std::string, std::uint64_t> figures;
-  std::map<std::string, std::uint64_t> ledger;
-};
-
-// REQUIRES: the census of this process was taken: what is damaged has been reported.
-Holdings holdings(Process& process, const Census& census) {
-  Findings reported;
-  const std::optional<ObmallocUse> use = summarise_allocator(process.snapshot, *process.runtime(), reported);
-  if (Heap* heap = process.heap()) count_chunks(process.snapshot, *heap, reported);
-  return {figures(process, use), by_category(make_ledger(process, &census, use ? &*use : nullptr, process.findings))};
-}
-
 template <typename T>
 void cut(std::vector<T>& list, std::size_t limit) {
   if (limit != 0 && list.size() > limit) list.resize(limit);
@@ -185,8 +133,10 @@ Diff compare(Process& older, Process& newer, const DiffOptions& options, Progres
   const Holders holders = find_holders(newer, progress, newer.findings, timings);
   const HeapGraph& graph = holders.graph;
   timings.time("compare", [&] {
-    const Survivors survivors = find_survivors(older, older_blocks, *older_census.types, newer, graph);
-    diff.types = growth_by_type(older, older_blocks, *older_census.types, newer, graph, survivors);
+    const OlderSide before{older, older_blocks, *older_census.types, briefs_of(*older_census.types)};
+    const CommonTypes common(*older_census.types, *graph.census.types);
+    const Survivors survivors = find_survivors(before, newer, graph, common);
+    diff.types = growth_by_type(before, newer, graph, common, survivors);
     diff.total = sum(diff.types);
     diff.types_count = diff.types.size();
     std::sort(diff.types.begin(), diff.types.end(), [](const TypeGrowth& a, const TypeGrowth& b) {
@@ -197,14 +147,12 @@ Diff compare(Process& older, Process& newer, const DiffOptions& options, Progres
     diff.holders_count = diff.holders.size();
     cut(diff.holders, options.limit);
   });
-  timings.time("summarise", [&] {
-    const Holdings before = holdings(older, older_census);
-    const Holdings after = holdings(newer, graph.census);
-    diff.figures = joined(before.figures, after.figures);
-    diff.ledger = joined(before.ledger, after.ledger);
-    std::stable_sort(diff.ledger.begin(), diff.ledger.end(),
-                     [](const FigureGrowth& a, const FigureGrowth& b) { return a.grown() > b.grown(); });
-  });
+  const Stock before = take_stock(older, &older_census, progress, timings);
+  const Stock after = take_stock(newer, &graph.census, progress, timings);
+  diff.figures = joined(figures(older, before.obmalloc), figures(newer, after.obmalloc));
+  diff.ledger = joined(by_category(before.ledger), by_category(after.ledger));
+  std::stable_sort(diff.ledger.begin(), diff.ledger.end(),
+                   [](const FigureGrowth& a, const FigureGrowth& b) { return a.grown() > b.grown(); });
   return diff;
 }
 

@@ -447,12 +447,22 @@ const Rows& HeapGraph::in() const {
   return *in_;
 }
 
-ObjectView HeapGraph::view(NodeId node) const {
+std::vector<TypeBrief> briefs_of(TypeTable& types) {
+  std::vector<TypeBrief> briefs;
+  for (TypeId id = 0; id < types.size(); ++id) briefs.push_back(types.classify(types.info(id).address));
+  return briefs;
+}
+
+ObjectView view_of(const BlockTable& blocks, const std::vector<TypeBrief>& briefs, BlockId id) {
   ObjectView object;
-  object.address = blocks.address(node);
-  object.type = briefs[blocks.type(node)];
-  object.tracked = blocks.tracked(node);
+  object.address = blocks.address(id);
+  object.type = briefs[blocks.type(id)];
+  object.tracked = blocks.tracked(id);
   return object;
+}
+
+ObjectView HeapGraph::view(NodeId node) const {
+  return view_of(blocks, briefs, node);
 }
 
 std::string HeapGraph::type_name(NodeId node) const {
@@ -464,8 +474,7 @@ std::string HeapGraph::type_name(NodeId node) const {
 HeapGraph link_heap(const Process& process, Progress& progress, Findings& findings, Timings& timings) {
   HeapGraph graph;
   timings.time("decode", [&] { graph.census = take_census(process, progress, findings, &graph.blocks); });
-  TypeTable& types = *graph.census.types;
-  for (TypeId id = 0; id < types.size(); ++id) graph.briefs.push_back(types.classify(types.info(id).address));
+  graph.briefs = briefs_of(*graph.census.types);
   timings.time("link", [&] { Linker(process, graph, progress, findings).run(); });
   return graph;
 }

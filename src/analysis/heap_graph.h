@@ -24,6 +24,11 @@
 
 namespace heapcore {
 
+// What sweeps know of each type, by TypeId.
+std::vector<TypeBrief> briefs_of(TypeTable& types);
+// REQUIRES: blocks.is_object(id).
+ObjectView view_of(const BlockTable& blocks, const std::vector<TypeBrief>& briefs, BlockId id);
+
 struct RootRef {
   NodeId target = kNoNode;
   RootWord word;
@@ -46,7 +51,7 @@ struct HeapGraph {
 
   // REQUIRES: blocks.is_object(node).
   ObjectView view(NodeId node) const;
-  // "module.name" of an object's type, without the module of builtins; "raw block" of what is none.
+  // "module.name" of an object's type; "raw block" of what is none.
   std::string type_name(NodeId node) const;
 
  private:

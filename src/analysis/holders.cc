@@ -42,15 +42,20 @@ Holders find_holders(const Process& process, Progress& progress, Findings& findi
 }
 
 NodeSizes::NodeSizes(const Process& process, const HeapGraph& graph)
-    : graph_(graph),
+    : NodeSizes(process, graph.blocks, *graph.census.types, graph.briefs) {}
+
+NodeSizes::NodeSizes(const Process& process, const BlockTable& blocks, TypeTable& types,
+                     const std::vector<TypeBrief>& briefs)
+    : blocks_(blocks),
+      briefs_(briefs),
       mapped_bytes_(process.snapshot.mapped_bytes()),
-      objects_(process.snapshot, process.runtime()->traits, *graph.census.types) {}
+      objects_(process.snapshot, process.runtime()->traits, types) {}
 
 std::uint64_t NodeSizes::of(NodeId node) {
-  if (!graph_.blocks.is_object(node)) return graph_.blocks.bytes(node);
-  const ObjectView object = graph_.view(node);
+  if (!blocks_.is_object(node)) return blocks_.bytes(node);
+  const ObjectView object = view_of(blocks_, briefs_, node);
   const std::uint64_t size = objects_.size_of(object, objects_.reader().span_to_end(object.address));
-  return size <= mapped_bytes_ ? size : graph_.blocks.bytes(node);  // the census has a finding of it
+  return size <= mapped_bytes_ ? size : blocks_.bytes(node);  // the census has a finding of it
 }
 
 NodeId node_at(const BlockTable& blocks, Addr address) {

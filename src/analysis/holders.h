@@ -23,10 +23,13 @@ Holders find_holders(const Process& process, Progress& progress, Findings& findi
 class NodeSizes {
  public:
   NodeSizes(const Process& process, const HeapGraph& graph);
+  // `briefs`: of `types`, by TypeId. Keeps references to all of them.
+  NodeSizes(const Process& process, const BlockTable& blocks, TypeTable& types, const std::vector<TypeBrief>& briefs);
   std::uint64_t of(NodeId node);
 
  private:
-  const HeapGraph& graph_;
+  const BlockTable& blocks_;
+  const std::vector<TypeBrief>& briefs_;
   std::uint64_t mapped_bytes_;
   ObjectReader objects_;
 };

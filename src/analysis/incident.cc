@@ -1,8 +1,6 @@
 #include "analysis/incident.h"
 
 #include "analysis/diagnose.h"
-#include "glibc_heap/census.h"
-#include "pyobj/mimalloc.h"
 
 namespace heapcore {
 namespace {
@@ -50,19 +48,10 @@ class Passes {
   }
 
   void count_memory() {
-    // The census has met, and reported, whatever is damaged in pools and chunks.
-    Findings reported_by_census;
-    Findings& findings = incident_.holders ? reported_by_census : process_.findings;
-    pass("walk", [&] {
-      if (process_.runtime() != nullptr)
-        incident_.obmalloc = summarise_allocator(process_.snapshot, *process_.runtime(), findings);
-      if (Heap* heap = process_.heap()) count_chunks(process_.snapshot, *heap, findings);
-    });
-    pass("summarise", [&] {
-      incident_.ledger = make_ledger(process_, incident_.census(), incident_.obmalloc ? &*incident_.obmalloc : nullptr,
-                                     process_.findings);
-      weigh_ledger(incident_);
-    });
+    Stock stock = take_stock(process_, incident_.census(), progress_, timings_);
+    incident_.obmalloc = std::move(stock.obmalloc);
+    incident_.ledger = std::move(stock.ledger);
+    weigh_ledger(incident_);
   }
 
   void ask_holders(const Holders& holders) {

@@ -220,8 +220,7 @@ class LedgerMaker {
   void add_malloc() {
     const Heap* heap = process_.heap();
     if (heap == nullptr) return;
-    ArenaTotals all;
-    for (const Arena& arena : heap->arenas) all += arena.totals;
+    const ArenaTotals all = heap->totals();
     const std::uint64_t used = all.of(ChunkState::kInUse).bytes;
     const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->chunks.objects.bytes, used);
     settle(Claim::Owner::kMallocRegion,

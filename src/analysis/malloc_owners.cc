@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "pyobj/builtins_names.h"
 #include "pyobj/frames.h"
 
 namespace heapcore {
@@ -122,10 +123,7 @@ class OwnerFinder {
     return found == row.end() ? std::nullopt : std::optional<NodeId>(*found);
   }
 
-  std::string type_of(NodeId object) const {
-    const std::string name = graph_.type_name(object);
-    return name.starts_with("builtins.") ? name.substr(9) : name;
-  }
+  std::string type_of(NodeId object) const { return std::string(without_builtins(graph_.type_name(object))); }
 
   std::uint32_t root_owner(const RootWord& root) {
     if (root.kind == RootKind::kStack) return kStacks;

@@ -1,4 +1,4 @@
-// Taking stock: all that `report` and `ledger` say, from one pass over each kind of memory.
+// Taking stock: what both allocators hold, and every mapped byte by what it is.
 #pragma once
 
 #include <optional>
@@ -12,12 +12,12 @@
 namespace heapcore {
 
 struct Stock {
-  std::optional<Census> census;         // nothing: no Python that could be read
   std::optional<ObmallocUse> obmalloc;  // or mimalloc, whichever the build has; nothing: none found
   Ledger ledger;
 };
 
-// The passes "decode", "walk" and "summarise". Fills the arenas' totals of process.heap().
-Stock take_stock(Process& process, Progress& progress, Timings& timings);
+// The passes "walk" and "summarise". Fills the arenas' totals of process.heap(). `census`: the process's; null where
+// there is no Python that could be read.
+Stock take_stock(Process& process, const Census* census, Progress& progress, Timings& timings);
 
 }  // namespace heapcore

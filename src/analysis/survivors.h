@@ -6,19 +6,37 @@
 // an object all of whose own parts were replaced in between counts as a new one.
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "analysis/heap_graph.h"
 
 namespace heapcore {
 
+// The types of both sides, which are the same if they are called the same, numbered alike.
+struct CommonTypes {
+  CommonTypes(const TypeTable& older, const TypeTable& newer);
+
+  std::vector<std::pair<std::string, std::string>> names;  // module and name, by number
+  std::vector<std::size_t> of_older;                       // the number, by TypeId
+  std::vector<std::size_t> of_newer;
+};
+
+// The older snapshot: its blocks and what their types are.
+struct OlderSide {
+  const Process& process;
+  const BlockTable& blocks;
+  TypeTable& types;
+  std::vector<TypeBrief> briefs;  // by TypeId
+};
+
 struct Survivors {
   std::vector<BlockId> newer_of;  // by object of the older: the same one in the newer; kNoBlock if it is gone
   std::vector<bool> survived;     // by object of the newer
 };
 
-// `blocks` and `types` are the older's. Types are the same if they are called the same.
-Survivors find_survivors(const Process& older, const BlockTable& blocks, TypeTable& types, const Process& newer,
-                         const HeapGraph& graph);
+Survivors find_survivors(const OlderSide& older, const Process& newer, const HeapGraph& graph,
+                         const CommonTypes& types);
 
 }  // namespace heapcore

@@ -6,6 +6,8 @@
 #include <map>
 #include <tuple>
 
+#include "pyobj/builtins_names.h"
+
 namespace heapcore {
 namespace {
 
@@ -78,7 +80,7 @@ bool type_matches(const std::string& module, const std::string& name, const std:
     return std::any_of(globs.begin(), globs.end(),
                        [&](const std::string& glob) { return ::fnmatch(glob.c_str(), text.c_str(), 0) == 0; });
   };
-  const bool builtin = module == "builtins" || module == "__builtin__";
+  const bool builtin = is_builtins(module);
   return matches(module + "." + name) || (builtin && matches(name));
 }
 

@@ -48,6 +48,12 @@ Heap::Confined Heap::confined() const {
   return sum;
 }
 
+ArenaTotals Heap::totals() const {
+  ArenaTotals all;
+  for (const Arena& arena : arenas) all += arena.totals;
+  return all;
+}
+
 CountBytes Heap::mmapped_total() const {
   CountBytes total;
   for (const MmappedChunk& chunk : mmapped) total.add(chunk.mapping.size_bytes());

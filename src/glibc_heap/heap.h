@@ -156,6 +156,8 @@ struct Heap {
   // The region that holds `address`, or null.
   const Region* region_at(Addr address) const;
   CountBytes mmapped_total() const;
+  // Of all arenas. REQUIRES: count_chunks() was called.
+  ArenaTotals totals() const;
 };
 
 }  // namespace heapcore

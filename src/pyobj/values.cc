@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pyobj/builtins_names.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -70,7 +71,7 @@ ValueReader::Object ValueReader::find(Addr address) {
 }
 
 std::string ValueReader::type_name(const TypeInfo& type) const {
-  const bool builtin = type.module.empty() || type.module == "builtins" || type.module == "__builtin__";
+  const bool builtin = type.module.empty() || is_builtins(type.module);
   return builtin ? type.name : type.module + "." + type.name;
 }
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "pyobj/builtins_names.h"
 #include "report/diff_answers.h"
 #include "report/format.h"
 #include "report/json_parts.h"
@@ -35,8 +36,7 @@ std::string growth_text(std::int64_t bytes) {
 }
 
 std::string type_text(const TypeGrowth& type) {
-  const bool builtin = type.module.empty() || type.module == "builtins" || type.module == "__builtin__";
-  return printable(builtin ? type.name : type.module + "." + type.name);
+  return printable(type.module.empty() || is_builtins(type.module) ? type.name : type.module + "." + type.name);
 }
 
 std::string figures_text(const std::vector<FigureGrowth>& figures) {
@@ -84,9 +84,8 @@ std::string diff_text(const Diff& diff, const Process& older, const TextStyle& s
       ++small;
       continue;
     }
-    const std::string_view type = held.type;
-    holders.add({count_text(held.count), bytes_text(held.retained_bytes),
-                 printable(type.starts_with("builtins.") ? type.substr(9) : type), printable(held.path)});
+    holders.add({count_text(held.count), bytes_text(held.retained_bytes), printable(without_builtins(held.type)),
+                 printable(held.path)});
   }
   if (!diff.holders.empty()) text += heading("What is new, by who holds it", style) + holders.text("  ");
   if (small != 0)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pyobj/builtins_names.h"
 #include "report/format.h"
 #include "report/holder_answers.h"
 #include "report/report_answers.h"
@@ -42,8 +43,7 @@ std::string fitted(const std::string& text, std::size_t columns) {
 
 // Without the module of builtins.
 std::string type_text(const std::string& type) {
-  constexpr std::string_view kBuiltins = "builtins.";
-  return fitted(type.starts_with(kBuiltins) ? type.substr(kBuiltins.size()) : type, kTypeColumns);
+  return fitted(std::string(without_builtins(type)), kTypeColumns);
 }
 
 // Who gives the objects their memory: "pymalloc, with debug hooks; jemalloc in malloc's place".

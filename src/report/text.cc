@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pyobj/builtins_names.h"
 #include "report/answers.h"
 #include "report/format.h"
 #include "report/text_parts.h"
@@ -13,7 +14,7 @@ namespace {
 constexpr std::size_t kTextColumns = 100;
 
 std::string type_name(const TypeRow& row) {
-  return row.module.empty() || row.module == "builtins" ? row.name : row.module + "." + row.name;
+  return row.module.empty() || is_builtins(row.module) ? row.name : row.module + "." + row.name;
 }
 
 std::string row_name(const TypeRow& row, GroupBy by) {
