@@ -447,6 +447,11 @@ const Rows& HeapGraph::in() const {
   return *in_;
 }
 
+const HolderTree& HeapGraph::holder_tree(const PyRuntime& runtime) const {
+  if (!holder_tree_) holder_tree_.emplace(runtime, out, roots);
+  return *holder_tree_;
+}
+
 std::vector<TypeBrief> briefs_of(TypeTable& types) {
   std::vector<TypeBrief> briefs;
   for (TypeId id = 0; id < types.size(); ++id) briefs.push_back(types.classify(types.info(id).address));

@@ -18,6 +18,7 @@
 #include "analysis/block_table.h"
 #include "analysis/census.h"
 #include "analysis/graph.h"
+#include "analysis/holder_tree.h"
 #include "analysis/process.h"
 #include "analysis/roots.h"
 #include "pyobj/objects.h"
@@ -28,11 +29,6 @@ namespace heapcore {
 std::vector<TypeBrief> briefs_of(TypeTable& types);
 // REQUIRES: blocks.is_object(id).
 ObjectView view_of(const BlockTable& blocks, const std::vector<TypeBrief>& briefs, BlockId id);
-
-struct RootRef {
-  NodeId target = kNoNode;
-  RootWord word;
-};
 
 struct HeapGraph {
   BlockTable blocks;
@@ -49,6 +45,9 @@ struct HeapGraph {
   // `out` turned round. Made when it is first asked for, as most questions do without: then by one thread only.
   const Rows& in() const;
 
+  // By which way each node is best held. Made when it is first asked for; the same holds.
+  const HolderTree& holder_tree(const PyRuntime& runtime) const;
+
   // REQUIRES: blocks.is_object(node).
   ObjectView view(NodeId node) const;
   // "module.name" of an object's type; "raw block" of what is none.
@@ -56,6 +55,7 @@ struct HeapGraph {
 
  private:
   mutable std::optional<Rows> in_;
+  mutable std::optional<HolderTree> holder_tree_;
 };
 
 // The passes "decode" and "link". REQUIRES: process.runtime() != nullptr.

@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 
 namespace heapcore {
 namespace {
 
 constexpr std::size_t kMaxSteps = 64;  // shown of a path; a linked list may be as long as memory
-constexpr int kRanks = 6;
 
 bool is_name(std::string_view text, bool dotted) {
   const auto is_part = [dotted](unsigned char c) {
@@ -75,63 +73,11 @@ HolderPaths::HolderPaths(const Process& process, const HeapGraph& graph, bool va
       references_(process.snapshot, *process.runtime(), *graph.census.types),
       names_(process, *graph.census.types, values, findings),
       frames_(process.snapshot, *process.runtime(), *graph.census.types, {values, 0}, findings),
-      parent_(graph.blocks.size(), kNoNode) {
-  std::vector<int> ranks;
-  for (std::uint32_t i = 0; i < graph.roots.size(); ++i) {
-    ranks.push_back(rank(graph.roots[i].word));
-    root_of_.emplace_back(graph.roots[i].target, i);
-  }
-  std::sort(root_of_.begin(), root_of_.end(), [&](const auto& a, const auto& b) {
-    return std::tuple(a.first, ranks[a.second], a.second) < std::tuple(b.first, ranks[b.second], b.second);
-  });
-  root_of_.erase(
-      std::unique(root_of_.begin(), root_of_.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
-      root_of_.end());
-  std::array<std::vector<NodeId>, kRanks> starts;
-  for (const auto& [entry, index] : root_of_) starts[static_cast<std::size_t>(ranks[index])].push_back(entry);
-  for (const std::vector<NodeId>& from : starts) search(from);
-}
-
-int HolderPaths::rank(const RootWord& root) const {
-  switch (root.kind) {
-    case RootKind::kInterpreter:
-      return names_.is_namespace(root) ? 0 : 1;
-    case RootKind::kFrame:
-      return 1;
-    case RootKind::kThread:
-    case RootKind::kRuntime:
-    case RootKind::kStatic:
-      return 2;
-    case RootKind::kStack:
-      return 3;
-    case RootKind::kImmortal:
-    case RootKind::kUnexplained:
-      return 4;
-    case RootKind::kUnreachable:
-      return 5;
-  }
-  return kRanks - 1;
-}
-
-// Breadth first, from those of them that nothing reached yet.
-void HolderPaths::search(const std::vector<NodeId>& from) {
-  Column<NodeId> queue(from.begin(), from.end());
-  std::erase_if(queue, [this](NodeId node) { return parent_[node] != kNoNode; });
-  for (const NodeId node : queue) parent_[node] = node;
-  for (std::size_t at = 0; at < queue.size(); ++at) {
-    const NodeId node = queue[at];
-    for (const NodeId to : graph_.out.row(node)) {
-      if (parent_[to] != kNoNode) continue;
-      parent_[to] = node;
-      if (!graph_.out.row(to).empty()) queue.push_back(to);
-    }
-  }
-}
+      tree_(graph.holder_tree(*process.runtime())) {}
 
 const RootWord* HolderPaths::root(NodeId node) const {
-  if (parent_[node] != node) return nullptr;
-  const auto found = std::lower_bound(root_of_.begin(), root_of_.end(), std::pair<NodeId, std::uint32_t>{node, 0});
-  return found == root_of_.end() || found->first != node ? nullptr : &graph_.roots[found->second].word;
+  const std::optional<std::uint32_t> index = tree_.root(node);
+  return index ? &graph_.roots[*index].word : nullptr;
 }
 
 std::string HolderPaths::root_text(NodeId node) {
@@ -142,11 +88,11 @@ std::string HolderPaths::root_text(NodeId node) {
 HolderPath HolderPaths::path(NodeId node) {
   HolderPath path;
   std::vector<NodeId> nodes;
-  for (NodeId at = node; at != kNoNode; at = parent_[at]) {
+  for (NodeId at = node; at != kNoNode; at = parent(at)) {
     nodes.push_back(at);
-    if (parent_[at] == at) break;
+    if (parent(at) == at) break;
   }
-  if (parent_[node] == kNoNode) return path;
+  if (parent(node) == kNoNode) return path;
   std::reverse(nodes.begin(), nodes.end());
   if (const RootWord* of = root(nodes.front())) path.root = of->kind;
   const std::size_t first_kept_again = nodes.size() > kMaxSteps ? nodes.size() - kMaxSteps / 2 : 0;

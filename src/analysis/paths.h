@@ -1,8 +1,4 @@
-// How a block is held: a shortest path to it from a named root.
-//
-// One search over the whole graph finds a parent for every node; 4 bytes a node. What Python code reaches by name comes
-// first, however far: modules and builtins; then what functions hold; then what C code holds; then roots without names.
-// So a path tells where to look, and of two that tell it equally well it is the shorter.
+// How a block is held: the path to it from a named root that the holder tree has (holder_tree.h), in words.
 #pragma once
 
 #include <optional>
@@ -40,7 +36,7 @@ class HolderPaths {
   HolderPath path(NodeId node);
 
   // The node before it on its path; itself if that is a root; kNoNode if nothing leads to it.
-  NodeId parent(NodeId node) const { return parent_[node]; }
+  NodeId parent(NodeId node) const { return tree_.parent(node); }
   // What holds the first node of a path; null if it is no such node.
   const RootWord* root(NodeId node) const;
   std::string root_text(NodeId node);
@@ -53,7 +49,7 @@ class HolderPaths {
   void for_each_child(NodeId from, Visit&& visit) {
     references_.for_each(graph_.view(from), [&](Addr target, RefKind kind, const EdgeName& name) {
       const NodeId to = kind == RefKind::kWeak ? kNoBlock : graph_.blocks.find(target);
-      if (to != kNoBlock && parent_[to] == from && to != from) visit(to, name);
+      if (to != kNoBlock && parent(to) == from && to != from) visit(to, name);
     });
   }
   // The same as edge() has it; of a local, with where its function is.
@@ -62,10 +58,8 @@ class HolderPaths {
   static bool leads_to_names(std::string_view edge);
 
  private:
-  int rank(const RootWord& root) const;
   bool leads_to(Addr target, RefKind kind, NodeId node) const;
   std::string task_name(NodeId node);
-  void search(const std::vector<NodeId>& from);
 
   const Process& process_;
   const HeapGraph& graph_;
@@ -74,8 +68,7 @@ class HolderPaths {
   ReferenceReader references_;
   RootNames names_;
   ValueReader frames_;
-  Column<NodeId> parent_;
-  std::vector<std::pair<NodeId, std::uint32_t>> root_of_;  // sorted: an entry, and which of graph.roots names it best
+  const HolderTree& tree_;
 };
 
 }  // namespace heapcore

@@ -52,17 +52,6 @@ std::string RootNames::text(const RootWord& root) {
   return "";
 }
 
-bool RootNames::is_namespace(const RootWord& root) const {
-  if (root.kind != RootKind::kInterpreter) return false;
-  const auto& fields = runtime_.traits.layout->PyInterpreterState;
-  for (const Interpreter& interpreter : runtime_.interpreters) {
-    for (const Field* field : {&fields.modules, &fields.imports_modules, &fields.sysdict, &fields.builtins}) {
-      if (field->present() && root.place == interpreter.address + field->offset) return true;
-    }
-  }
-  return false;
-}
-
 // "local x in f (file:line)"; of a frame that is an object, only where it is: its edges name the locals.
 std::string RootNames::frame_text(const RootWord& root) {
   const std::optional<FramePlace> place = frames_.place_of_frame(root.place);

@@ -15,9 +15,6 @@ class RootNames {
 
   std::string text(const RootWord& root);
 
-  // Does it hold what Python code reaches by name: modules, builtins?
-  bool is_namespace(const RootWord& root) const;
-
  private:
   std::string frame_text(const RootWord& root);
   std::string interpreter_text(const RootWord& root) const;

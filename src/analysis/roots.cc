@@ -45,6 +45,17 @@ std::string_view root_kind_name(RootKind kind) {
   return "";
 }
 
+bool is_namespace(const PyRuntime& runtime, const RootWord& root) {
+  if (root.kind != RootKind::kInterpreter) return false;
+  const auto& fields = runtime.traits.layout->PyInterpreterState;
+  for (const Interpreter& interpreter : runtime.interpreters) {
+    for (const Field* field : {&fields.modules, &fields.imports_modules, &fields.sysdict, &fields.builtins}) {
+      if (field->present() && root.place == interpreter.address + field->offset) return true;
+    }
+  }
+  return false;
+}
+
 // One mapping may hold the stacks of many threads (glibc 2.42+); a thread's own ends with its struct pthread.
 StackRanges stack_ranges(const Snapshot& snapshot, const Thread& thread) {
   StackRanges ranges;

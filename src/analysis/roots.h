@@ -36,6 +36,15 @@ struct RootWord {
   EdgeName edge;   // of a frame: what of it refers to the target
 };
 
+// A root as the graph has it.
+struct RootRef {
+  NodeId target = kNoNode;
+  RootWord word;
+};
+
+// Does it hold what Python code reaches by name: modules, builtins?
+bool is_namespace(const PyRuntime& runtime, const RootWord& root);
+
 // Where a thread's native stack is in use, and its thread-local data, which may lie at the end of it.
 struct StackRanges {
   AddrRange stack;
