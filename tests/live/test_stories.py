@@ -158,5 +158,13 @@ class Stories(harness.TargetTest):
         return "" if can_import(self.interpreter, modules) else "it has no " + ", ".join(modules)
 
 
+class Codes(unittest.TestCase):
+    def test_each_has_a_story(self):
+        told = {story.code for story in STORIES_TOLD} | {story.second[0] for story in STORIES_TOLD if story.second}
+        refused = harness.heapcore("report", os.path.join(harness.ROOT, "testdata", "leaky_worker.core.zst"), "--fail-if", "finding=?")
+        known = refused.stderr.strip().split(" one of ")[-1].split(", ")
+        self.assertEqual(sorted(told), sorted(known))
+
+
 if __name__ == "__main__":
     harness.main()
