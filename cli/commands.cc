@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -14,17 +16,20 @@
 #include "analysis/refs.h"
 #include "analysis/sight.h"
 #include "analysis/stock.h"
+#include "capture_command.h"
 #include "diff_command.h"
 #include "graph_commands.h"
 #include "malloc_commands.h"
 #include "output_file.h"
 #include "pyobj/mimalloc.h"
 #include "report/answers.h"
+#include "report/format.h"
 #include "report/refs_answers.h"
 #include "report/report_answers.h"
 #include "report/show_answers.h"
 #include "space_commands.h"
 #include "terminal.h"
+#include "watch_command.h"
 
 namespace heapcore {
 namespace {
@@ -179,14 +184,30 @@ class Command {
   std::optional<Error> failed_;
 };
 
+// What to say where there was no more memory.
+Error out_of_memory(const Options& options, const Timings& timings) {
+  const std::string_view pass = timings.interrupted();
+  const std::string where = pass.empty() ? std::string() : fmt::format(" in the pass \"{}\"", pass);
+  if (options.max_memory_bytes != 0) {
+    return {ErrorCode::kNoMemory,
+            fmt::format("no memory left{}: --max-memory allows {}", where, bytes_text(options.max_memory_bytes)),
+            "allow more, or analyse a core on a machine that has more (heapcore capture)"};
+  }
+  return {ErrorCode::kNoMemory, fmt::format("no memory left{}", where),
+          "free memory, raise the limit on address space (ulimit -v), or analyse a core on a machine that has more "
+          "(heapcore capture)"};
+}
+
+ExitStatus answer_command(const Options& options, Progress& progress, Timings& timings);
+
+}  // namespace
+
 ExitStatus refuse(const Error& error, Progress& progress) {
   progress.end();
   fmt::print(stderr, "heapcore: {}\n", error.message);
   if (!error.hint.empty()) fmt::print(stderr, "{}\n", error.hint);
   return error.code == ErrorCode::kUsage ? ExitStatus::kUsage : ExitStatus::kUnreadable;
 }
-
-}  // namespace
 
 bool write_answer(const std::string& text) {
   OutputFile out("");
@@ -195,6 +216,22 @@ bool write_answer(const std::string& text) {
 
 ExitStatus run_command(const Options& options, Progress& progress) {
   Timings timings;
+  try {
+    if (options.command == "capture") return run_capture(options, progress, timings);
+    if (options.command == "watch") return run_watch(options, progress, timings);
+    return answer_command(options, progress, timings);
+  } catch (const std::bad_alloc&) {
+    return refuse(out_of_memory(options, timings), progress);
+  } catch (const std::exception& error) {
+    return refuse({ErrorCode::kNoMemory, fmt::format("the system refused a resource: {}", error.what()),
+                   "raise --max-memory if it was given, or the limit on processes (ulimit -u)"},
+                  progress);
+  }
+}
+
+namespace {
+
+ExitStatus answer_command(const Options& options, Progress& progress, Timings& timings) {
   OutputFile output(options.output);
   if (!output.open()) return ExitStatus::kUnreadable;
   TargetName target = options.target;
@@ -238,5 +275,7 @@ ExitStatus run_command(const Options& options, Progress& progress) {
   if (!command.reasons().empty()) return ExitStatus::kConditionHeld;
   return process->findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;
 }
+
+}  // namespace
 
 }  // namespace heapcore

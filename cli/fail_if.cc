@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include "report/format.h"
+#include "size.h"
 
 namespace heapcore {
 namespace {
@@ -55,25 +54,6 @@ std::string allowed() {
   std::string names;
   for (const Figure& figure : kFigures) names += (names.empty() ? "" : ", ") + std::string(figure.name) + ">SIZE";
   return "allowed are " + names + " (such as retained>2G), finding=low, medium or high, and finding=CODE";
-}
-
-// "2G", "1.5GiB", "4096": K, M, G, T are powers of 1024.
-std::optional<std::uint64_t> parse_size(std::string_view text) {
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc() || !(number >= 0)) return std::nullopt;
-  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  int power = 0;
-  if (!unit.empty() && unit != "B") {
-    const std::size_t letter = std::string_view("KMGT").find(static_cast<char>(std::toupper(unit.front())));
-    if (letter == std::string_view::npos) return std::nullopt;
-    unit.remove_prefix(1);
-    if (!unit.empty() && unit != "B" && unit != "iB") return std::nullopt;
-    power = static_cast<int>(letter) + 1;
-  }
-  const double bytes = std::ldexp(number, 10 * power);
-  if (bytes >= std::ldexp(1.0, 63)) return std::nullopt;
-  return static_cast<std::uint64_t>(bytes);
 }
 
 const Figure* find_figure(std::string_view name) {

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "report/version.h"
+#include "size.h"
 
 namespace heapcore {
 namespace {
@@ -33,6 +34,8 @@ constexpr CommandName kCommands[] = {
     {"ledger", "every mapped byte, by what it is"},
     {"map", "fragmentation of both allocators: what of each arena is live, as figures and as a picture"},
     {"diff", "what grew between an older core and a newer one, or a live process"},
+    {"capture", "writes a core of a live process, with what heapcore needs"},
+    {"watch", "captures a live process when it has grown, before the OOM killer ends it"},
     {"cycles", "reference cycles, and what the collector has not collected yet"},
     {"audit", "objects whose reference count exceeds the references found"},
     {"paths", "who holds an object, or all objects of a type: shortest paths from named roots"},
@@ -96,6 +99,19 @@ std::string version_text() {
       NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
 }
 
+// An option that takes a size in bytes.
+CLI::Option* add_size(CLI::App& command, const std::string& name, std::uint64_t& bytes, const std::string& what) {
+  return command.add_option_function<std::string>(
+      name,
+      [name, &bytes](const std::string& text) {
+        const std::optional<std::uint64_t> size = parse_size(text);
+        if (!size || *size == 0)
+          throw CLI::ValidationError(name, fmt::format("takes a size, such as 2G, 500M or 4096, not \"{}\"", text));
+        bytes = *size;
+      },
+      what);
+}
+
 constexpr int kMost = std::numeric_limits<int>::max();
 
 // Accepts whole numbers from `least` to `most`.
@@ -139,9 +155,35 @@ struct BadCondition : CLI::ValidationError {
   std::string hint;
 };
 
+// Of `capture` and `watch`, which take no core and answer no question.
+void add_capture_options(CLI::App& command, Options& options, bool watches) {
+  command.add_option("--pid", options.target.pid, "the process")->check(whole_number(1, kMost, "a process id"));
+  command.add_flag("!--no-strings", options.strings, "leave the contents of strings and bytes out");
+  add_size(command, "--buffer", options.buffer_bytes,
+           "how much to read ahead of what is written; a process that holds less does not wait for the disk; 64M");
+  if (!watches) {
+    command.add_option("-o,--output", options.output, "the file; .zst compresses it; - is standard output, compressed");
+    command.add_flag("--force", options.force, "replace the file if there is one");
+    command.add_flag("--json", options.json, "one JSON document on standard output");
+    return;
+  }
+  command.add_option("-o,--output", options.output, "the folder that the cores go into");
+  add_size(command, "--rss-above", options.rss_above_bytes, "capture when more than this is resident")->required();
+  command.add_option("--at-most", options.at_most, "how many cores to take, each after a quarter's growth; 3")
+      ->check(whole_number(1, 1000, "a number from 1 to 1000"));
+  add_size(command, "--disk", options.disk_bytes, "what the cores may take together");
+  command.add_option("--interval", options.interval_seconds, "seconds between two looks; 1")
+      ->check(CLI::Range(0.01, 3600.0));
+}
+
 // The options of one command. CLI11 writes into `options`, which outlives the parse.
 void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
+  command.add_flag("!--no-stop", options.target.files.stop,
+                   "let a live process run on while it is read; what changes meanwhile may be torn");
+  command.add_flag("!--no-progress", options.progress, "no progress on standard error");
+  add_size(command, "--max-memory", options.max_memory_bytes, "an error, rather than more memory than this");
+  if (name == "capture" || name == "watch") return add_capture_options(command, options, name == "watch");
   if (name == "diff") command.add_option("OLD", options.older, "the older core file");
   command.add_option(name == "diff" ? "NEW" : "TARGET", options.target.core, "a core file (also .zst .lz4 .xz .gz)");
   command.add_option("--pid", options.target.pid, "a live process instead of a core file")
@@ -155,7 +197,6 @@ void add_options(CLI::App& command, Options& options) {
       ->check(whole_number(0, 1024, "a number of threads, at most 1024"));
   command.add_flag("--timings", options.timings, "how long each pass took, on standard error");
   command.add_flag("--values", options.values, "allow contents of strings and bytes in the answer");
-  command.add_flag("!--no-progress", options.progress, "no progress on standard error");
   add_choice<ColorChoice>(
       command, "--color", options.color,
       {{"auto", ColorChoice::kAuto}, {"always", ColorChoice::kAlways}, {"never", ColorChoice::kNever}});
@@ -338,6 +379,18 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     early = {ExitStatus::kAnswered, version_text()};
     return std::nullopt;
   }
+  if (options.command == "capture" || options.command == "watch") {
+    const bool watches = options.command == "watch";
+    if (options.target.pid == 0) {
+      early = usage(options.command + ": no process", "name one with --pid PID");
+      return std::nullopt;
+    }
+    if (options.output.empty()) {
+      early = usage(fmt::format("{}: no {}", options.command, watches ? "folder" : "file"), "name one with -o");
+      return std::nullopt;
+    }
+    return options;
+  }
   // With --pid the first word that is no option is an address.
   const bool takes_addresses = options.command == "malloc" || is_about_objects(options);
   if (takes_addresses && options.target.pid != 0 && !options.target.core.empty()) {
@@ -392,7 +445,8 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
                   "end the name in .txt, .json or .html");
     return std::nullopt;
   }
-  if (options.command == "diff" && (options.older.empty() || options.target.core.empty() == (options.target.pid == 0))) {
+  if (options.command == "diff" &&
+      (options.older.empty() || options.target.core.empty() == (options.target.pid == 0))) {
     early = usage("diff takes two targets", "name the older core file first, then the newer, or --pid PID");
     return std::nullopt;
   }

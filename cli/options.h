@@ -19,7 +19,7 @@ struct Options {
   std::string command;  // "report", "types" ...
   TargetName target;
   std::string older;   // diff: the core file that `target` is compared with
-  std::string output;  // -o of report; empty: standard output
+  std::string output;  // -o of report; empty: standard output. Of capture a file or -, of watch a folder
   bool json = false;
   bool values = false;  // contents of strings and bytes may be shown
   bool tracked = false;
@@ -40,6 +40,14 @@ struct Options {
   bool by_address = false;             // map: arenas in the order of their addresses, not the sparsest first
   int below_percent = 25;              // pins: of what is nearly empty
   bool layouts = false;                // verify: where each field lies, and who says so
+  std::uint64_t max_memory_bytes = 0;  // --max-memory; 0: no limit
+  bool force = false;                  // capture: an existing file may be replaced
+  bool strings = true;                 // capture, watch: false: contents of strings are left out
+  std::uint64_t buffer_bytes = std::uint64_t{64} << 20;  // capture, watch: read ahead of what is written
+  std::uint64_t rss_above_bytes = 0;                     // watch
+  std::uint64_t disk_bytes = 0;                          // watch: of all files together; 0: no limit
+  int at_most = 3;                                       // watch: files
+  double interval_seconds = 1;                           // watch
   std::string chunks;                  // malloc: the arena whose chunks are to be listed; empty for none
   std::vector<Condition> fail_if;      // report: those under which the exit status is 4
   std::vector<std::string> addresses;  // what is asked about; of paths an address or a type's glob

@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <string_view>
 
 #include "support/result.h"
 
@@ -26,14 +28,34 @@ std::array<char, PATH_MAX> unfinished_path;
 std::atomic<bool> is_unfinished{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-void end_program(int number) {
-  constexpr char kEraseLine[] = "\r\x1b[K";
+void say(std::string_view text) {
+  const auto ignored = ::write(STDERR_FILENO, text.data(), text.size());
+  static_cast<void>(ignored);
+}
+
+void clean_up() {
   if (is_unfinished) ::unlink(unfinished_path.data());
-  if (::isatty(STDERR_FILENO) == 1) {
-    const auto ignored = ::write(STDERR_FILENO, kEraseLine, sizeof kEraseLine - 1);
-    static_cast<void>(ignored);
-  }
+  if (::isatty(STDERR_FILENO) == 1) say("\r\x1b[K");
+}
+
+void end_program(int number) {
+  clean_up();
   ::_exit(128 + number);
+}
+
+[[noreturn]] void end_unable() {
+  clean_up();
+  say("heapcore: memory or threads ran out: ");
+  try {
+    if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);
+    say("no reason given");
+  } catch (const std::exception& exception) {
+    say(exception.what());
+  } catch (...) {
+    say("no reason given");
+  }
+  say("\nraise --max-memory if it was given, or the limits on address space and processes (ulimit -v, ulimit -u)\n");
+  ::_exit(3);
 }
 
 bool write_all(int descriptor, std::string_view text) {
@@ -57,6 +79,10 @@ void end_cleanly_on_signals() {
   }
 }
 
+void end_cleanly_on_exceptions() {
+  std::set_terminate(end_unable);
+}
+
 OutputFile::~OutputFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
   if (!temporary_path_.empty()) ::unlink(temporary_path_.c_str());
@@ -65,6 +91,11 @@ OutputFile::~OutputFile() {
 
 bool OutputFile::complain(const std::string& what, int number) const {
   fmt::print(stderr, "heapcore: {} {}: {}\nname another file with -o\n", path_, what, errno_text(number));
+  return false;
+}
+
+bool OutputFile::refuse_to_replace() const {
+  fmt::print(stderr, "heapcore: {} is there already\nname another file with -o, or replace it with --force\n", path_);
   return false;
 }
 
@@ -80,6 +111,7 @@ bool OutputFile::open() {
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
     return descriptor_ >= 0 || complain("cannot be written", errno);
   }
+  if (exists && !how_.may_replace) return refuse_to_replace();
   if (exists) {
     if (::access(path_.c_str(), W_OK) != 0) return complain("cannot be written", errno);
     if (char* real = ::realpath(path_.c_str(), nullptr)) {
@@ -89,7 +121,7 @@ bool OutputFile::open() {
   }
   const std::size_t name = final_path_.rfind('/') + 1;  // 0 where there is no slash
   temporary_path_ = fmt::format("{}.{}.{}.part", final_path_.substr(0, name), final_path_.substr(name), ::getpid());
-  const mode_t mode = exists ? old.st_mode & 0777 : 0666;
+  const mode_t mode = how_.is_private ? 0600 : exists ? old.st_mode & 0777 : 0666;
   // Before there is one, lest a signal come in between.
   if (temporary_path_.size() < unfinished_path.size()) {
     std::memcpy(unfinished_path.data(), temporary_path_.c_str(), temporary_path_.size() + 1);
@@ -116,13 +148,27 @@ bool OutputFile::write(const std::string& text) {
     }
     return complain("could not be written whole", errno);
   }
+  if (temporary_path_.empty()) return commit();
+  // From here on the answer is whole, and a signal comes too late to take it back: the program ends by itself.
+  for (const int number : kEndingSignals) std::signal(number, SIG_IGN);
+  return commit();
+}
+
+bool OutputFile::commit() {
   if (path_.empty()) return true;
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
   if (closed != 0) return complain("could not be written whole", errno);
   if (temporary_path_.empty()) return true;
-  // From here on the answer is whole, and a signal comes too late to take it back: the program ends by itself.
-  for (const int number : kEndingSignals) std::signal(number, SIG_IGN);
+  if (!how_.may_replace) {
+    // Somebody may have made one meanwhile. A file system without this way to say so gets what a look can tell.
+    if (::renameat2(AT_FDCWD, temporary_path_.c_str(), AT_FDCWD, final_path_.c_str(), RENAME_NOREPLACE) == 0) {
+      temporary_path_.clear();
+      is_unfinished = false;
+      return true;
+    }
+    if (errno == EEXIST || ::access(final_path_.c_str(), F_OK) == 0) return refuse_to_replace();
+  }
   if (std::rename(temporary_path_.c_str(), final_path_.c_str()) != 0) return complain("cannot be written", errno);
   temporary_path_.clear();
   is_unfinished = false;

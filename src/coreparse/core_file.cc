@@ -6,18 +6,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string_view>
 
+#include "coreparse/live_proc.h"
 #include "support/addr.h"
 
 namespace heapcore {
 namespace {
 
-constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint64_t kLeastBytes = std::uint64_t{64} << 20;  // of room for what is unpacked
 
 std::string_view compression_of(std::span<const std::byte> bytes) {
   const auto starts_with = [&](std::string_view magic) {
@@ -31,19 +32,6 @@ std::string_view compression_of(std::span<const std::byte> bytes) {
     return "xz";
   if (starts_with("\x1f\x8b")) return "gzip";
   return {};
-}
-
-// What may be unpacked into memory without driving this machine into the ground.
-std::uint64_t memory_budget_bytes() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string name;
-  std::string unit;
-  std::uint64_t kib = 0;
-  while (meminfo >> name >> kib) {
-    std::getline(meminfo, unit);
-    if (name == "MemAvailable:") return kib * 1024 / 10 * 9;
-  }
-  return std::uint64_t{4} << 30;
 }
 
 bool all_zero(const char* bytes, std::size_t n) {
@@ -71,11 +59,13 @@ class Unpacker {
     archive_entry* entry = nullptr;
     if (archive_read_open_memory(reader.get(), packed.data(), packed.size()) != ARCHIVE_OK ||
         archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
+      if (lacks_memory(reader.get())) return no_memory(fmt::format("no memory to unpack {}", path_));
       return Error{ErrorCode::kNotACore,
                    fmt::format("{} looks like {} but does not unpack: {}", path_, method_, reason(reader.get())),
                    "check that the file was copied whole"};
     }
-    Result<Image> image = Image::reserve(std::max<std::uint64_t>(packed.size() * 4, 64 << 20));
+    Result<Image> image = Image::reserve(std::max<std::uint64_t>(packed.size() * 4, kLeastBytes));
+    if (!image) image = Image::reserve(kLeastBytes);
     if (!image) return image.error();
     progress_.begin("decompress", packed.size());
     const Status status = unpack(reader.get(), *image);
@@ -94,8 +84,20 @@ class Unpacker {
     return text == nullptr ? "the stream is damaged" : text;
   }
 
+  // libarchive says so in words, where the library below it does.
+  static bool lacks_memory(archive* reader) {
+    const std::string text = reason(reader);
+    return archive_errno(reader) == ENOMEM || text.find("lloca") != std::string::npos;
+  }
+
+  Error no_memory(std::string message) const {
+    return {ErrorCode::kNoMemory, std::move(message),
+            fmt::format("unpack it to a disk first ({} -d) and open that file, or raise --max-memory if it was given",
+                        method_)};
+  }
+
   Status unpack(archive* reader, Image& image) {
-    const std::uint64_t budget = memory_budget_bytes();
+    const std::uint64_t budget = live::available_memory_bytes() / 10 * 9;
     std::int64_t consumed = 0;
     for (;;) {
       // Block by block: archive_read_data() would drop what it already copied when the next block is damaged.
@@ -104,6 +106,7 @@ class Unpacker {
       la_int64_t offset = 0;
       const int status = archive_read_data_block(reader, &block, &size, &offset);
       if (status == ARCHIVE_EOF) return std::monostate{};
+      if (status < ARCHIVE_OK && lacks_memory(reader)) return no_memory(fmt::format("no memory to unpack {}", path_));
       if (status < ARCHIVE_OK) {
         findings_.add({"core-stream-damaged", Room::kCoreparse, 0,
                        fmt::format("{}'s {} stream ends early after {} unpacked bytes ({}); what follows is missing",
@@ -111,9 +114,8 @@ class Unpacker {
         return std::monostate{};
       }
       if (!store(image, {static_cast<const char*>(block), size}) || resident_ > budget) {
-        return Error{ErrorCode::kNoMemory,
-                     fmt::format("{} unpacks to more than the {} MiB of memory available here", path_, budget >> 20),
-                     fmt::format("unpack it to a disk first ({} -d) and open that file", method_)};
+        return no_memory(
+            fmt::format("{} unpacks to more than the {} MiB of memory available here", path_, budget >> 20));
       }
       const std::int64_t now = archive_filter_bytes(reader, -1);
       progress_.advance(static_cast<std::uint64_t>(std::max<std::int64_t>(now - consumed, 0)));
@@ -124,14 +126,15 @@ class Unpacker {
   // Appends, leaving pages of zeros untouched.
   bool store(Image& image, std::string_view bytes) {
     if (size_ + bytes.size() > image.bytes().size()) {
-      const std::uint64_t wanted = std::max(image.bytes().size() * 2, size_ + bytes.size());
-      if (!image.resize(wanted)) return false;
+      const std::uint64_t needed = size_ + bytes.size();
+      const std::uint64_t roomy = std::max(image.bytes().size() * 2, needed);
+      if (!image.resize(roomy) && !image.resize(needed + kLeastBytes)) return false;
     }
     while (!bytes.empty()) {
-      const std::size_t n = std::min<std::size_t>(bytes.size(), kPageBytes - size_ % kPageBytes);
+      const std::size_t n = std::min<std::size_t>(bytes.size(), live::kPageBytes - size_ % live::kPageBytes);
       if (!all_zero(bytes.data(), n)) {
         std::memcpy(image.writable().data() + size_, bytes.data(), n);
-        resident_ += kPageBytes;
+        resident_ += live::kPageBytes;
       }
       size_ += n;
       bytes.remove_prefix(n);

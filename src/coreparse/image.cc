@@ -74,7 +74,7 @@ Result<Image> Image::reserve(std::uint64_t n) {
   void* address = ::mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     return Error{ErrorCode::kNoMemory, fmt::format("no room for {} bytes: {}", n, errno_text(errno)),
-                 "free memory, or raise the limit on address space (ulimit -v)"};
+                 "free memory, or raise --max-memory or the limit on address space (ulimit -v)"};
   }
   image.data_ = static_cast<std::byte*>(address);
   image.size_ = n;

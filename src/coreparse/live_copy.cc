@@ -8,8 +8,10 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -35,7 +37,6 @@ constexpr std::uint64_t kTightGapBytes = kMegabyte / 16;  // the same where addr
 constexpr std::uint64_t kGrowthBytes = 64 * kMegabyte;    // kept free at each side of a region
 constexpr std::uint64_t kPieceBytes = kMegabyte;          // one iovec
 constexpr std::uint64_t kBatchBytes = 8 * kMegabyte;      // one piece of work for one thread
-constexpr std::size_t kBatchPieces = 256;                 // well below IOV_MAX
 constexpr std::size_t kMaxHugeRuns = 8192;                // each splits a mapping of ours, of which we may have 65,530
 constexpr unsigned kMaxThreads = 4;                       // more gain little: memory bandwidth is the limit
 
@@ -127,12 +128,17 @@ std::vector<AddrRange> group_runs(std::span<const AddrRange> runs, std::uint64_t
   return groups;
 }
 
-// Calls work(i) for each i below `count`, with several threads.
+// Calls work(i) for each i below `count`, with several threads. Throws std::bad_alloc, in this one, if any of them did.
 template <typename Work>
 void in_parallel(std::size_t count, unsigned thread_count, Work&& work) {
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> no_memory{false};
   const auto loop = [&] {
-    for (std::size_t i = next++; i < count; i = next++) work(i);
+    try {
+      for (std::size_t i = next++; i < count && !no_memory; i = next++) work(i);
+    } catch (const std::bad_alloc&) {
+      no_memory = true;
+    }
   };
   std::vector<std::thread> helpers;
   try {
@@ -142,6 +148,7 @@ void in_parallel(std::size_t count, unsigned thread_count, Work&& work) {
   }
   loop();
   for (std::thread& helper : helpers) helper.join();
+  if (no_memory) throw std::bad_alloc();
 }
 
 unsigned threads_for(std::uint64_t bytes) {
@@ -160,7 +167,7 @@ struct Pieces {
     for (AddrRange run : runs) {
       while (!run.empty()) {
         const AddrRange piece{run.start, std::min(run.end, run.start + kPieceBytes)};
-        if (batch_bytes >= kBatchBytes || pieces.size() - batch_starts.back() >= kBatchPieces) {
+        if (batch_bytes >= kBatchBytes || pieces.size() - batch_starts.back() >= kMostPieces) {
           batch_starts.push_back(pieces.size());
           batch_bytes = 0;
         }
@@ -178,43 +185,6 @@ struct Pieces {
     return std::span(pieces).subspan(batch_starts[i], batch_starts[i + 1] - batch_starts[i]);
   }
 };
-
-// Copies one batch; false if the process is gone.
-bool copy_batch(std::int32_t tid, std::span<const AddrRange> batch, const HostMemory& host,
-                std::vector<AddrRange>& unreadable) {
-  std::array<iovec, kBatchPieces> remote;
-  std::array<iovec, kBatchPieces> local;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    const std::size_t n = batch[i].size_bytes();
-    remote[i] = {reinterpret_cast<void*>(batch[i].start), n};
-    local[i] = {host.host(batch[i].start), n};
-  }
-  // Takes n bytes off the front of both lists.
-  std::size_t at = 0;
-  const auto skip = [&](std::size_t n) {
-    while (n > 0) {
-      const std::size_t part = std::min(n, remote[at].iov_len);
-      remote[at] = {static_cast<std::byte*>(remote[at].iov_base) + part, remote[at].iov_len - part};
-      local[at] = {static_cast<std::byte*>(local[at].iov_base) + part, local[at].iov_len - part};
-      n -= part;
-      if (remote[at].iov_len == 0) ++at;
-    }
-  };
-  while (at < batch.size()) {
-    const ssize_t n = ::process_vm_readv(tid, &local[at], batch.size() - at, &remote[at], batch.size() - at, 0);
-    if (n > 0) {
-      skip(static_cast<std::size_t>(n));
-      continue;
-    }
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == ESRCH) return false;
-    // The first page left cannot be read. What was read of it, if anything, does not count as known.
-    const Addr bad = align_down(reinterpret_cast<std::uintptr_t>(remote[at].iov_base), kPageBytes);
-    append_run(unreadable, {bad, bad + kPageBytes});
-    skip(bad + kPageBytes - reinterpret_cast<std::uintptr_t>(remote[at].iov_base));
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -348,7 +318,45 @@ Status HostMemory::fault_in(std::span<const AddrRange> runs, Progress& progress)
   if (failed == 0) return std::monostate{};
   return Error{ErrorCode::kNoMemory,
                fmt::format("no memory for a copy of {} bytes: {}", work.bytes, errno_text(failed.load())),
-               "free memory, or take a core to disk with gcore and analyse that"};
+               "free memory, raise --max-memory if it was given, or take a core (heapcore capture) and analyse that"};
+}
+
+bool copy_pieces(std::int32_t tid, std::span<const Piece> pieces, std::vector<AddrRange>& unreadable) {
+  std::array<iovec, kMostPieces> remote;
+  std::array<iovec, kMostPieces> local;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::size_t n = pieces[i].from.size_bytes();
+    remote[i] = {reinterpret_cast<void*>(pieces[i].from.start), n};
+    local[i] = {pieces[i].to, n};
+  }
+  // Takes n bytes off the front of both lists.
+  std::size_t at = 0;
+  const auto skip = [&](std::size_t n) {
+    while (n > 0) {
+      const std::size_t part = std::min(n, remote[at].iov_len);
+      remote[at] = {static_cast<std::byte*>(remote[at].iov_base) + part, remote[at].iov_len - part};
+      local[at] = {static_cast<std::byte*>(local[at].iov_base) + part, local[at].iov_len - part};
+      n -= part;
+      if (remote[at].iov_len == 0) ++at;
+    }
+  };
+  while (at < pieces.size()) {
+    const std::size_t left = pieces.size() - at;
+    const ssize_t n = ::process_vm_readv(tid, &local[at], left, &remote[at], left, 0);
+    if (n > 0) {
+      skip(static_cast<std::size_t>(n));
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == ESRCH) return false;
+    // The first page left cannot be read. What was read of it, if anything, does not count as known.
+    const auto from = reinterpret_cast<std::uintptr_t>(remote[at].iov_base);
+    const Addr bad = align_down(from, kPageBytes);
+    append_run(unreadable, {bad, bad + kPageBytes});
+    std::memset(static_cast<std::byte*>(local[at].iov_base) - (from - bad), 0, kPageBytes);
+    skip(bad + kPageBytes - from);
+  }
+  return true;
 }
 
 CopyResult copy_runs(std::int32_t tid, std::span<const AddrRange> runs, const HostMemory& host) {
@@ -358,8 +366,11 @@ CopyResult copy_runs(std::int32_t tid, std::span<const AddrRange> runs, const Ho
   std::atomic<bool> gone{false};
   in_parallel(work.batch_count(), threads_for(work.bytes), [&](std::size_t i) {
     if (gone) return;
+    std::array<Piece, kMostPieces> pieces;
+    std::size_t count = 0;
+    for (const AddrRange& piece : work.batch(i)) pieces[count++] = {piece, host.host(piece.start)};
     std::vector<AddrRange> unreadable;
-    if (!copy_batch(tid, work.batch(i), host, unreadable)) gone = true;
+    if (!copy_pieces(tid, std::span(pieces).first(count), unreadable)) gone = true;
     if (unreadable.empty()) return;
     const std::lock_guard lock(mutex);
     result.unreadable.insert(result.unreadable.end(), unreadable.begin(), unreadable.end());

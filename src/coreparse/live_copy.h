@@ -80,6 +80,17 @@ class HostMemory {
   std::vector<Image> images_;
 };
 
+// Memory of the target, and where its copy goes. Whole pages.
+struct Piece {
+  AddrRange from;
+  std::byte* to = nullptr;
+};
+inline constexpr std::size_t kMostPieces = 256;  // at once; well below IOV_MAX
+
+// Copies them; pages that cannot be read become zeros, and are appended to `unreadable`. False if the process is gone.
+// REQUIRES: at most kMostPieces.
+bool copy_pieces(std::int32_t tid, std::span<const Piece> pieces, std::vector<AddrRange>& unreadable);
+
 struct CopyResult {
   std::vector<AddrRange> unreadable;  // sorted; pages of the runs that could not be read
   bool gone = false;                  // the process ended

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -148,6 +149,16 @@ std::uint64_t cgroup_room() {
   }
 }
 
+// What the limit on written memory (RLIMIT_DATA) leaves this process.
+std::uint64_t data_room() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return std::numeric_limits<std::uint64_t>::max();
+  const std::optional<std::string> text = read_file("/proc/self/status");
+  const std::uint64_t used = text ? value_of(*text, "VmData:").value_or(0) * 1024 : 0;
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 }  // namespace
 
 Fd::~Fd() {
@@ -241,6 +252,7 @@ std::optional<TaskStatus> parse_status(std::string_view text) {
   status.tgid = static_cast<std::int32_t>(*tgid);
   status.tracer = static_cast<std::int32_t>(value_of(text, "TracerPid:").value_or(0));
   status.user = static_cast<std::uint32_t>(value_of(text, "Uid:").value_or(0));
+  status.rss_bytes = value_of(text, "VmRSS:").value_or(0) * 1024;
   return status;
 }
 
@@ -341,7 +353,7 @@ std::uint64_t available_memory_bytes() {
   const std::optional<std::string> text = read_file("/proc/meminfo");
   const std::optional<std::uint64_t> kilobytes = text ? value_of(*text, "MemAvailable:") : std::nullopt;
   const std::uint64_t machine = kilobytes ? *kilobytes * 1024 : std::numeric_limits<std::uint64_t>::max();
-  return std::min(machine, cgroup_room());
+  return std::min({machine, cgroup_room(), data_room()});
 }
 
 }  // namespace heapcore::live

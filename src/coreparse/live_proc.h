@@ -58,6 +58,7 @@ struct TaskStatus {
   std::int32_t tgid = 0;
   std::int32_t tracer = 0;  // 0 for none
   std::uint32_t user = 0;   // real uid
+  std::uint64_t rss_bytes = 0;
 };
 
 class ProcDir {
@@ -121,8 +122,8 @@ class PageMap {
 // Appends a run to a sorted list, joining it with the last one if they touch.
 void append_run(std::vector<AddrRange>& runs, AddrRange run);
 
-// Memory that this process can still take without pushing anyone out: the machine's, or its own control group's if
-// less.
+// Memory that this process can still take without pushing anyone out: the machine's, or what its own control group or
+// its own limit (RLIMIT_DATA) leaves, if less.
 std::uint64_t available_memory_bytes();
 
 }  // namespace heapcore::live

@@ -6,19 +6,14 @@
 // Nothing between stop and resume may wait on anything but the target: no progress, no terminal, no files of ours.
 #include <elf.h>
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <csignal>
-#include <functional>
-#include <system_error>
 #include <thread>
 
 #include "coreparse/live_copy.h"
 #include "coreparse/live_proc.h"
-#include "coreparse/live_ptrace.h"
+#include "coreparse/live_standstill.h"
 #include "coreparse/live_target.h"
 #include "coreparse/modules.h"
 #include "coreparse/snapshot.h"
@@ -31,73 +26,25 @@ using live::HostMemory;
 using live::ProcDir;
 using live::Tracer;
 
-constexpr std::chrono::milliseconds kStopLimit{5000};
 constexpr std::uint64_t kUnpreparedLimitBytes = 64
                                                 << 20;  // copied without preparation, where the process grew meanwhile
 constexpr int kAttempts = 3;
 constexpr std::chrono::milliseconds kRetryAfter{10};
-constexpr std::size_t kCommandBytes = 4096;
-
-// Places in struct user_regs_struct, x86-64.
-constexpr std::size_t kRip = 16;
-constexpr std::size_t kRsp = 19;
-constexpr std::size_t kFsBase = 21;
 
 // What was taken while the process stood still.
 struct Capture {
   CopyPlan plan;
   live::CopyResult copied;
-  std::vector<Tracer::Thread> threads;
-  std::vector<std::string> thread_names;  // of each of threads
-  std::string executable;
-  std::string command;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> auxv;
+  live::Standstill standstill;
   std::vector<AddrRange> lost;  // unreadable, though in memory
   bool outgrew = false;         // too much of it is new since we prepared; nothing was copied
-  double pause_seconds = 0;
 };
 
 Error no_memory(std::int32_t pid, std::uint64_t needed_bytes, std::uint64_t available_bytes) {
   return {ErrorCode::kNoMemory,
           fmt::format("copying process {} takes {} MiB of memory, and {} MiB are free", pid, needed_bytes >> 20,
                       available_bytes >> 20),
-          "free memory, or take a core to disk with gcore and analyse that"};
-}
-
-// Runs `work` in an OS thread of its own that no signal reaches.
-Status in_own_thread(const std::function<void()>& work) {
-  // Stopped from its terminal, heapcore would leave the target stopped as well.
-  sigset_t all;
-  sigset_t before;
-  sigset_t from_terminal;
-  sigemptyset(&from_terminal);
-  for (const int signal : {SIGTSTP, SIGTTIN, SIGTTOU}) sigaddset(&from_terminal, signal);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  Status status = std::monostate{};
-  try {
-    std::thread thread(work);
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_sigmask(SIG_BLOCK, &from_terminal, nullptr);
-    thread.join();
-  } catch (const std::system_error& error) {
-    status = Error{ErrorCode::kNoMemory, fmt::format("no thread can be started: {}", error.what()),
-                   "raise the limit on processes (ulimit -u)"};
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return status;
-}
-
-void read_identity(const ProcDir& proc, Capture& capture) {
-  const std::string task = fmt::format("task/{}/", capture.plan.tid);
-  capture.executable = proc.link(task + "exe");
-  capture.command = proc.read(task + "cmdline", kCommandBytes).value_or("");
-  capture.auxv = live::parse_auxv(proc.read(task + "auxv", 65536).value_or(""));
-  for (const Tracer::Thread& thread : capture.threads) {
-    std::string name = proc.read(fmt::format("task/{}/comm", thread.tid), 64).value_or("");
-    if (name.ends_with('\n')) name.pop_back();
-    capture.thread_names.push_back(std::move(name));
-  }
+          "free memory, raise --max-memory if it was given, or take a core (heapcore capture) and analyse that"};
 }
 
 // The part that happens while the process stands still.
@@ -121,49 +68,18 @@ Status copy_stopped(const ProcDir& proc, HostMemory& host, std::uint64_t budget_
       pages.find(range, live::PageMap::Want::kInMemory, capture.lost);
     }
   }
-  read_identity(proc, capture);
+  live::read_identity(proc, plan.tid, capture.standstill);
   return std::monostate{};
 }
 
-Status stop_and_copy(const ProcDir& proc, HostMemory& host, std::uint64_t budget_bytes, bool last_attempt,
+Status stop_and_copy(const ProcDir& proc, HostMemory& host, std::uint64_t budget_bytes, bool stop, bool last_attempt,
                      Capture& capture) {
   Tracer tracer(proc);
-  Status status = tracer.stop(kStopLimit);
-  if (!status) {
-    tracer.detach();
-    const auto& refusal = tracer.refusal();
-    if (refusal) return live::access_error(proc, refusal->tid, refusal->error_number);
-    return status;
-  }
-  capture.threads = tracer.threads();
+  Status status = live::begin_standstill(proc, stop, tracer, capture.standstill);
+  if (!status) return status;
   status = copy_stopped(proc, host, budget_bytes, last_attempt, capture);
-  tracer.detach();
-  capture.pause_seconds = tracer.pause_seconds();
+  live::end_standstill(tracer, capture.standstill);
   return status;
-}
-
-std::vector<Thread> make_threads(const Capture& capture, std::int32_t pid, Findings& findings) {
-  std::vector<Thread> threads;
-  for (std::size_t i = 0; i < capture.threads.size(); ++i) {
-    const Tracer::Thread& source = capture.threads[i];
-    Thread thread;
-    thread.tid = source.tid;
-    thread.name = i < capture.thread_names.size() ? capture.thread_names[i] : std::string();
-    thread.user_regs = source.user_regs;
-    thread.pc = source.user_regs[kRip];
-    thread.sp = source.user_regs[kRsp];
-    thread.thread_pointer = source.user_regs[kFsBase];
-    if (source.state == Tracer::State::kHeld) {
-      findings.add(
-          {"live-thread-held", Room::kCoreparse, 0,
-           fmt::format("thread {} sat in the kernel and could not be stopped; its registers are not known, and "
-                       "what the kernel was writing for it may be half written",
-                       thread.tid)});
-    }
-    threads.push_back(std::move(thread));
-  }
-  std::stable_partition(threads.begin(), threads.end(), [&](const Thread& thread) { return thread.tid == pid; });
-  return threads;
 }
 
 void add_findings(const Capture& capture, Findings& findings) {
@@ -188,16 +104,7 @@ void add_findings(const Capture& capture, Findings& findings) {
 
 Snapshot build_snapshot(const ProcDir& proc, const OpenOptions& options, HostMemory& host, Capture& capture) {
   Snapshot snapshot;
-  snapshot.info.kind = TargetKind::kProcess;
-  snapshot.info.pid = proc.pid();
-  snapshot.info.executable = std::move(capture.executable);
-  snapshot.info.command = std::move(capture.command);
-  std::replace(snapshot.info.command.begin(), snapshot.info.command.end(), '\0', ' ');
-  while (snapshot.info.command.ends_with(' ')) snapshot.info.command.pop_back();
-  snapshot.info.architecture = "x86_64";
-  snapshot.info.pause_seconds = capture.pause_seconds;
-  snapshot.threads = make_threads(capture, proc.pid(), snapshot.findings);
-  snapshot.auxv = std::move(capture.auxv);
+  live::describe_process(capture.standstill, proc.pid(), snapshot);
   add_findings(capture, snapshot.findings);
   snapshot.space.assign(live::copied_segments(capture.plan, host, capture.copied.unreadable));
   snapshot.mappings = std::move(capture.plan.mappings);
@@ -222,7 +129,7 @@ Status prepare(const ProcDir& proc, HostMemory& host, std::uint64_t& budget_byte
 }
 
 Result<Snapshot> try_open(std::int32_t pid, const OpenOptions& options, Progress& progress) {
-  Result<ProcDir> proc = live::find_target(pid);
+  Result<ProcDir> proc = live::find_target(pid, options.stop);
   if (!proc) return proc.error();
   for (int attempt = 1;; ++attempt) {
     HostMemory host;
@@ -232,7 +139,8 @@ Result<Snapshot> try_open(std::int32_t pid, const OpenOptions& options, Progress
     Capture capture;
     Status captured = std::monostate{};
     const bool last = attempt == kAttempts;
-    status = in_own_thread([&] { captured = stop_and_copy(*proc, host, budget_bytes, last, capture); });
+    status =
+        live::in_own_thread([&] { captured = stop_and_copy(*proc, host, budget_bytes, options.stop, last, capture); });
     if (!status) return status.error();
     if (!captured) return captured.error();
     if (!capture.outgrew) return build_snapshot(*proc, options, host, capture);

@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -73,10 +74,18 @@ class EndTaker {
   void run() {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, kPatience, [this] { return done_; })) {
-      for (const std::int32_t tid : proc_.threads()) {
-        const std::optional<TaskState> task = proc_.state(tid);
-        if (task && task->ended()) take_end_of(tid, proc_.pid());
+      try {
+        take_ends();
+      } catch (const std::bad_alloc&) {
+        // Perhaps there is memory the next time.
       }
+    }
+  }
+
+  void take_ends() {
+    for (const std::int32_t tid : proc_.threads()) {
+      const std::optional<TaskState> task = proc_.state(tid);
+      if (task && task->ended()) take_end_of(tid, proc_.pid());
     }
   }
 

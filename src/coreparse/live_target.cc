@@ -50,7 +50,7 @@ std::optional<Error> refuse_own_chain(std::int32_t pid) {
       return Error{
           ErrorCode::kUnsupported,
           fmt::format("process {} is an ancestor of heapcore; stopping it could stop heapcore too", name_of(pid)),
-          "run heapcore from another terminal or with setsid --fork, or take a core with gcore"};
+          "run heapcore from another terminal or with setsid --fork, or take a core from there"};
     }
     const std::optional<ProcDir> proc = ProcDir::open(ancestor);
     const std::optional<TaskState> task = proc ? proc->state(ancestor) : std::nullopt;
@@ -77,11 +77,13 @@ std::optional<Error> refuse_other_architecture(const ProcDir& proc, std::int32_t
 
 Error traced_error(std::int32_t pid, std::int32_t tracer) {
   return {ErrorCode::kNotPermitted, fmt::format("process {} is already traced by process {}", pid, name_of(tracer)),
-          "only one tracer at a time is possible: end that debugger or strace, or let it write a core (gdb: gcore)"};
+          "only one tracer at a time is possible: end that debugger or strace, let it write a core (gdb: gcore), or "
+          "read the "
+          "process as it is with --no-stop"};
 }
 
 // What its state alone tells.
-std::optional<Error> refuse_state(const ProcDir& proc) {
+std::optional<Error> refuse_state(const ProcDir& proc, bool stop) {
   const std::int32_t pid = proc.pid();
   const std::optional<TaskStatus> status = proc.status(pid);
   const std::optional<TaskState> task = proc.state(pid);
@@ -96,7 +98,7 @@ std::optional<Error> refuse_state(const ProcDir& proc) {
                  fmt::format("process {} ({}) is a zombie: it has ended, and its memory is gone", pid, task->name),
                  fmt::format("its parent, process {}, has not yet asked how it ended", name_of(task->parent))};
   }
-  if (status->tracer != 0) return traced_error(pid, status->tracer);
+  if (stop && status->tracer != 0) return traced_error(pid, status->tracer);
   return std::nullopt;
 }
 
@@ -140,7 +142,7 @@ Error access_error(const ProcDir& proc, std::int32_t tid, int error_number) {
           permission_hint(status->user == ::geteuid(), yama_ptrace_scope())};
 }
 
-Result<ProcDir> find_target(std::int32_t pid) {
+Result<ProcDir> find_target(std::int32_t pid, bool stop) {
   if (pid <= 0) return no_process(pid);
   if (std::optional<Error> error = refuse_own_chain(pid)) return *error;
   std::optional<ProcDir> proc = ProcDir::open(pid);
@@ -159,7 +161,7 @@ Result<ProcDir> find_target(std::int32_t pid) {
                  fmt::format("{} is a thread of process {}, not a process", pid, name_of(task->tgid)),
                  fmt::format("use --pid {}", task->tgid)};
   }
-  if (std::optional<Error> error = refuse_state(*proc)) return *error;
+  if (std::optional<Error> error = refuse_state(*proc, stop)) return *error;
   const std::int32_t tid = proc->living_thread();
   if (!proc->open_file(fmt::format("task/{}/maps", tid))) {
     const int number = errno;

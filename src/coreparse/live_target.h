@@ -14,7 +14,8 @@
 
 namespace heapcore::live {
 
-Result<ProcDir> find_target(std::int32_t pid);
+// Where it need not be stopped, another may trace it.
+Result<ProcDir> find_target(std::int32_t pid, bool stop = true);
 
 // The error for a process that the system does not let us read or trace. `tid` is the thread that was refused.
 Error access_error(const ProcDir& proc, std::int32_t tid, int error_number);

@@ -4,7 +4,10 @@
 #include <sys/procfs.h>
 #include <sys/user.h>
 
+#include <algorithm>
 #include <cstring>
+
+#include "coreparse/live_proc.h"
 
 namespace heapcore {
 namespace {
@@ -84,9 +87,46 @@ void read_files(Bytes bytes, CoreNotes& out) {
   }
 }
 
+void read_ranges(Bytes bytes, std::vector<AddrRange>& out) {
+  for (std::size_t at = 0; at + sizeof(AddrRange) <= bytes.size(); at += sizeof(AddrRange)) {
+    const auto range = load_at<AddrRange>(bytes, at);
+    if (range.start < range.end) out.push_back(range);
+  }
+}
+
+void read_thread_names(Bytes bytes, CoreNotes& out) {
+  while (bytes.size() > sizeof(std::int32_t)) {
+    const auto tid = load_at<std::int32_t>(bytes, 0);
+    bytes = bytes.subspan(sizeof tid);
+    std::string name = text_of(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    bytes = bytes.subspan(std::min(name.size() + 1, bytes.size()));
+    out.thread_names.emplace(tid, std::move(name));
+  }
+}
+
+void read_own_note(std::uint32_t type, Bytes bytes, CoreNotes& out) {
+  switch (type) {
+    case kNoteMaps:
+      out.mappings = live::parse_maps({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      break;
+    case kNoteZeroRanges:
+      read_ranges(bytes, out.zero_ranges);
+      break;
+    case kNoteThreadNames:
+      read_thread_names(bytes, out);
+      break;
+    case kNoteUnreadable:
+      read_ranges(bytes, out.unreadable);
+      break;
+    default:
+      break;
+  }
+}
+
 }  // namespace
 
 void read_core_note(std::string_view owner, std::uint32_t type, Bytes description, CoreNotes& out) {
+  if (owner == kOwnNotes) read_own_note(type, description, out);
   if (owner != "CORE") return;
   switch (type) {
     case NT_PRSTATUS:

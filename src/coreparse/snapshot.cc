@@ -87,6 +87,68 @@ void cover_mappings(Snapshot& snapshot) {
   snapshot.space.overlay(std::move(missing));
 }
 
+// What could not be read when the core was written is stored as zeros. REQUIRES: `unreadable` sorted and disjoint.
+void leave_out(std::vector<Segment>& segments, const std::vector<AddrRange>& unreadable) {
+  if (unreadable.empty()) return;
+  std::vector<Segment> out;
+  for (Segment rest : segments) {
+    auto bad = std::upper_bound(unreadable.begin(), unreadable.end(), rest.start,
+                                [](Addr address, const AddrRange& range) { return address < range.end; });
+    for (; rest.bytes != nullptr && bad != unreadable.end() && bad->start < rest.end; ++bad) {
+      const Addr good_end = std::max(bad->start, rest.start);
+      const Addr bad_end = std::min(bad->end, rest.end);
+      if (rest.start < good_end) out.push_back({rest.start, good_end, rest.bytes, rest.state, false});
+      out.push_back({good_end, bad_end, nullptr, ByteState::kNotDumped, false});
+      rest.bytes += bad_end - rest.start;
+      rest.start = bad_end;
+    }
+    if (rest.start < rest.end) out.push_back(rest);
+  }
+  segments = std::move(out);
+}
+
+// Sorts, and drops what overlaps: heapcore wrote neither so.
+void make_disjoint(std::vector<AddrRange>& ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const AddrRange& a, const AddrRange& b) { return a.start < b.start; });
+  Addr covered = 0;
+  std::erase_if(ranges, [&](const AddrRange& range) {
+    if (range.start < covered) return true;
+    covered = range.end;
+    return false;
+  });
+}
+
+// Whether each of `loads` lies in one of `mappings`, which are sorted and disjoint.
+bool lie_in(const std::vector<Mapping>& loads, const std::vector<Mapping>& mappings) {
+  return std::all_of(loads.begin(), loads.end(), [&](const Mapping& load) {
+    const auto it = std::upper_bound(mappings.begin(), mappings.end(), load.start,
+                                     [](Addr a, const Mapping& mapping) { return a < mapping.end; });
+    return it != mappings.end() && it->start <= load.start && load.end <= it->end;
+  });
+}
+
+// What a core that heapcore wrote says beyond what others do. False if it does, but does not fit the rest.
+bool take_own_notes(Snapshot& snapshot, CoreHeaders& headers) {
+  CoreNotes& notes = headers.notes;
+  if (notes.mappings.empty()) return true;
+  if (!lie_in(headers.mappings, notes.mappings)) return false;
+  make_disjoint(notes.zero_ranges);
+  std::vector<Segment> zeros;
+  for (const AddrRange& range : notes.zero_ranges) {
+    const auto it = std::upper_bound(notes.mappings.begin(), notes.mappings.end(), range.start,
+                                     [](Addr a, const Mapping& mapping) { return a < mapping.end; });
+    if (it == notes.mappings.end() || it->start > range.start || range.end > it->end) return false;
+    zeros.push_back({range.start, range.end, nullptr, ByteState::kZeroFill, false});
+  }
+  snapshot.space.overlay(std::move(zeros));
+  snapshot.mappings = std::move(notes.mappings);
+  for (Thread& thread : snapshot.threads) {
+    const auto name = notes.thread_names.find(thread.tid);
+    if (name != notes.thread_names.end()) thread.name = name->second;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, Progress& progress) {
@@ -116,19 +178,27 @@ Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, 
                            "the core's list of mapped files is damaged; modules may be missing"});
   }
 
+  make_disjoint(notes.unreadable);
+  leave_out(headers->segments, notes.unreadable);
   const std::uint64_t claimed_twice = snapshot.space.assign(std::move(headers->segments));
   if (claimed_twice != 0) {
     snapshot.findings.add(
         {"core-segments-overlap", Room::kCoreparse, 0,
          fmt::format("{} bytes belong to more than one segment of the core; the lower one is used", claimed_twice)});
   }
-  const bool files_listed = !notes.files.empty();
-  snapshot.mappings = merge_mappings(std::move(headers->mappings), std::move(notes.files));
-  name_special_mappings(snapshot);
-  if (!files_listed) {
-    snapshot.findings.add({"core-no-file-list", Room::kCoreparse, 0,
-                           "the core has no list of mapped files; modules are known as far as memory itself tells"});
-    name_mappings_from_memory(snapshot, headers->machine);
+  if (!take_own_notes(snapshot, *headers)) {
+    snapshot.findings.add({"core-maps-disagree", Room::kCoreparse, 0,
+                           "the core's own list of mappings does not fit its segments; it is not used"});
+  }
+  if (snapshot.mappings.empty()) {
+    const bool files_listed = !notes.files.empty();
+    snapshot.mappings = merge_mappings(std::move(headers->mappings), std::move(notes.files));
+    name_special_mappings(snapshot);
+    if (!files_listed) {
+      snapshot.findings.add({"core-no-file-list", Room::kCoreparse, 0,
+                             "the core has no list of mapped files; modules are known as far as memory itself tells"});
+      name_mappings_from_memory(snapshot, headers->machine);
+    }
   }
   cover_mappings(snapshot);
   find_modules(snapshot, options, headers->machine);

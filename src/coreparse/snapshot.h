@@ -25,10 +25,11 @@
 
 namespace heapcore {
 
-// Where a target's files lie when they are not where the target saw them.
+// Where a target's files lie when they are not where the target saw them; and whether a live one may be stopped.
 struct OpenOptions {
   std::string exe;      // --exe: stands for the main executable
   std::string sysroot;  // --sysroot: put before every path the target names, and before /usr/lib/debug
+  bool stop = true;     // --no-stop: a live process runs on while it is read, and nothing fits for sure
 };
 
 enum class TargetKind : std::uint8_t { kCore, kProcess };

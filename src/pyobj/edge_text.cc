@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "pyobj/references.h"
+#include "pyobj/source_names.h"
 #include "pyobj/strings.h"
 
 namespace heapcore {
@@ -32,7 +33,7 @@ bool is_interned(Reader& reader, const PyTraits& traits, Addr str) {
 
 std::string key_text(Reader& reader, const PyTraits& traits, Addr key, bool values) {
   if (const auto text = decode_str(reader, traits, key, kMaxKeyLength)) {
-    if (values || (is_interned(reader, traits, key) && is_identifier(*text))) return fmt::format("'{}'", *text);
+    if (values || is_source_name(reader, traits, key)) return fmt::format("'{}'", *text);
     return "<str>";
   }
   if (const auto number = small_int(reader, traits, key)) return fmt::format("{}", *number);
@@ -67,6 +68,12 @@ std::string local_name(Reader& reader, const PyTraits& traits, Addr code, std::u
 }
 
 }  // namespace
+
+bool is_source_name(Reader& reader, const PyTraits& traits, Addr address) {
+  if (!is_interned(reader, traits, address)) return false;
+  const auto text = decode_str(reader, traits, address, kMaxKeyLength);
+  return text && is_identifier(*text);
+}
 
 std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& name, bool values) {
   switch (name.what) {

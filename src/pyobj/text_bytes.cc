@@ -31,6 +31,7 @@ TextBytes text_bytes(Reader& reader, const PyTraits& traits, Kind kind, Addr add
     if (!reader.try_load(address + layout.PyVarObject.ob_size.offset, text.length)) return text;
   }
   if (text.length > kMostCharacters) return text;
+  text.address = data;
   text.bytes = reader.span(data, text.length * unit_bytes);
   text.sound = text.length == 0 || !text.bytes.empty();
   return text;

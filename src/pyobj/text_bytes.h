@@ -12,6 +12,7 @@
 namespace heapcore {
 
 struct TextBytes {
+  Addr address = 0;
   std::span<const std::byte> bytes;
   std::uint64_t length = 0;  // in characters
   bool sound = false;        // all of it is there

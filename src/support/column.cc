@@ -8,6 +8,7 @@
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <new>
 
 namespace heapcore {
 namespace {
@@ -54,7 +55,11 @@ class Spare {
 
   void give(std::byte* first, std::size_t size_bytes) {
     const std::lock_guard lock(mutex_);
-    add(first, size_bytes);
+    try {
+      add(first, size_bytes);
+    } catch (const std::bad_alloc&) {
+      munmap(first, size_bytes);
+    }
   }
 
  private:

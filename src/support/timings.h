@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +22,8 @@ class Timings {
   }
 
   const std::vector<Pass>& passes() const { return passes_; }
+  // The innermost pass that an exception ended; empty if none did.
+  std::string_view interrupted() const { return interrupted_; }
 
  private:
   class Stopwatch {
@@ -28,6 +31,10 @@ class Timings {
     Stopwatch(Timings& timings, std::string_view name)
         : timings_(timings), name_(name), start_(std::chrono::steady_clock::now()) {}
     ~Stopwatch() {
+      if (std::uncaught_exceptions() > 0) {  // no memory, most likely: ask for none
+        if (timings_.interrupted_.empty()) timings_.interrupted_ = name_;
+        return;
+      }
       const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
       timings_.passes_.push_back({name_, elapsed.count()});
     }
@@ -41,6 +48,7 @@ class Timings {
   };
 
   std::vector<Pass> passes_;
+  std::string_view interrupted_;
 };
 
 }  // namespace heapcore

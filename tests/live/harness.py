@@ -379,6 +379,7 @@ COMMANDS = {
                   "bytes_in_use": int, "bytes_free": int, "bytes_overhead": int}},
     "ledger": {"ledger": [{"category": str, "detail": str, "bytes": int, "not_dumped_bytes": int}],
                "total": {"mapped_bytes": int}},
+    "capture": {"capture": {"path": str, "file_bytes": int, "memory_bytes": int, "threads": int, "strings": bool}},
     "map": {
         "page_bytes": int,
         "allocators": [{"allocator": str, "arenas": int, "bytes": int, "live_bytes": int, "free_bytes": int,
