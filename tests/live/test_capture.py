@@ -159,6 +159,9 @@ class CaptureErrors(harness.TargetTest, unittest.TestCase):
     def test_no_such_folder(self):
         self.refused(os.path.join(self.directory, "nowhere", "x.core"), "nowhere/x.core cannot be written", "-o")
 
+    def test_folder_that_may_not_be_written_to(self):
+        self.refused("/sys/heapcore.core", "/sys/heapcore.core cannot be written: (permission|read-only|operation)", "-o")
+
     def test_limit_on_files(self):
         def small_files():
             resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))

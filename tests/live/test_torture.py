@@ -46,7 +46,7 @@ class Torture(harness.TargetTest, unittest.TestCase):
             if look % 3 == 2:
                 killed += self.kill_in_the_middle()
             else:
-                pauses.append(self.look(("malloc", "ledger")[look % 2]))
+                pauses.append(self.look((["malloc"], ["ledger"], ["capture", "--force", "-o", folder + "/torture.core.zst"])[len(pauses) % 3]))
             self.check_running()
         told = self.told()
         self.assertEqual((told["wrong"], told["changed"]), (0, 0))
@@ -64,7 +64,7 @@ class Torture(harness.TargetTest, unittest.TestCase):
         return (self.told()["allocations"] - before) / (time.monotonic() - start)
 
     def look(self, command):
-        answer = harness.heapcore(command, "--pid", str(self.target.pid), "--json")
+        answer = harness.heapcore(*command, "--pid", str(self.target.pid), "--json")
         self.assertIn(answer.status, (0, 1), str(answer))
         return answer.document["target"]["pause_seconds"]
 
