@@ -37,6 +37,16 @@ std::string capture_text(const Options& options, const CaptureSummary& summary) 
                      bytes_text(summary.memory_bytes), counted(summary.threads, "thread"), summary.info.pid, pause);
 }
 
+// Who waited for the disk, and need not have. Empty otherwise.
+std::string buffer_hint(const Options& options, const CaptureSummary& summary) {
+  constexpr double kLongSeconds = 0.5;
+  const bool waited =
+      options.strings && summary.info.pause_seconds > kLongSeconds && summary.memory_bytes > options.buffer_bytes;
+  if (!waited) return "";
+  return fmt::format("it waited for what was written; with --buffer {}M it would wait only until its memory is read\n",
+                     (summary.memory_bytes >> 20) + 1);
+}
+
 }  // namespace
 
 Result<CaptureSummary> capture(const Options& options, const CaptureOptions& how, int descriptor, Progress& progress,
@@ -94,7 +104,7 @@ ExitStatus run_capture(const Options& options, Progress& progress, Timings& timi
     if (!write_answer(document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"))
       return ExitStatus::kUnreadable;
   } else {
-    fmt::print(stderr, "{}{}", text, warnings_text(described.findings));
+    fmt::print(stderr, "{}{}{}", text, buffer_hint(options, *summary), warnings_text(described.findings));
   }
   return described.findings.incomplete() ? ExitStatus::kIncomplete : ExitStatus::kAnswered;
 }

@@ -269,7 +269,12 @@ ExitStatus answer_command(const Options& options, Progress& progress, Timings& t
   // The report and verify have a section of their own for them, and so has JSON.
   if (!json && options.command != "report" && options.command != "verify")
     fmt::print(stderr, "{}", warnings_text(process->findings));
-  if (options.timings) fmt::print(stderr, "{}", timings_text(timings));
+  if (options.timings) {
+    fmt::print(stderr, "{}", timings_text(timings));
+    const TargetInfo& info = process->snapshot.info;
+    if (info.pause_seconds != 0)
+      fmt::print(stderr, "process {} stood still for {:.1f} ms\n", info.pid, info.pause_seconds * 1000);
+  }
   if (!written) return ExitStatus::kUnreadable;
   for (const std::string& reason : command.reasons()) fmt::print(stderr, "{}\n", reason);
   if (!command.reasons().empty()) return ExitStatus::kConditionHeld;

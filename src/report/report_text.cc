@@ -76,7 +76,9 @@ std::string process_section(const Process& process, const Ledger& ledger) {
   if (is_core && info.pid != 0) command += fmt::format("  (pid {})", info.pid);
   table.add({"Process", command.empty() ? "unknown" : command});
   if (!is_core) {
-    table.add({"Stopped for", fmt::format("{:.1f} ms, then analysed from a copy", info.pause_seconds * 1000)});
+    table.add({"Stopped for", info.pause_seconds == 0
+                                  ? std::string("not at all; analysed from a copy made as it ran")
+                                  : fmt::format("{:.1f} ms, then analysed from a copy", info.pause_seconds * 1000)});
   } else if (info.signal != 0) {
     table.add({"Signal", std::to_string(info.signal)});
   }
