@@ -35,6 +35,18 @@ while True:
     os.write(1, b"." if os.WEXITSTATUS(status) == 7 else b"X")
 """
 
+MAPS = """
+import mmap, os, threading
+def turn():
+    while True:
+        kept = [mmap.mmap(-1, 4096 * (1 + i)) for i in range(64)]
+        for memory in kept: memory[::4096] = b"x" * (len(memory) // 4096)
+        for memory in kept: memory.close()
+for _ in range(3): threading.Thread(target=turn, daemon=True).start()
+os.write(1, b"R")
+while True: os.write(1, b".")
+"""
+
 GROWS = """
 import os, time
 kept = []
@@ -131,6 +143,34 @@ class LiveTargets(harness.TargetTest, unittest.TestCase):
             self.assertIn(harness.heapcore(*argv, "--pid", str(target.pid)).status, (0, 1))
         self.assert_goes_on(target)
         self.assertNotIn(b"X", self.said_since(target))
+
+    def test_memory_that_comes_and_goes_while_it_is_read(self):
+        target = self.start_program(MAPS)
+        path = os.path.join(target.directory, "torn.core")
+        for _ in range(4):
+            document = harness.check_contract(harness.heapcore("types", "--pid", str(target.pid), "--no-stop", "--json"))
+            self.assertEqual([w["code"] for w in document["warnings"]].count("live-not-stopped"), 1)
+            answer = harness.heapcore("capture", "--pid", str(target.pid), "--no-stop", "-o", path, "--force")
+            self.assertIn(answer.status, (0, 1), str(answer))
+            self.assertIn("it was not stopped", answer.stderr)
+            harness.check_contract(harness.heapcore("types", path, "--json"))
+        self.assert_goes_on(target)
+
+    def test_a_capture_that_is_ended(self):
+        """By Ctrl-C it leaves nothing behind; by SIGKILL a part, under another name. The target goes on."""
+        target = self.start_program(COUNTS, "1000000")
+        for number, left in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 1)):
+            directory = self.temporary_directory()
+            process = subprocess.Popen([harness.binary(), "capture", "--pid", str(target.pid), "-o", directory + "/x.core.zst",
+                                        "--buffer", "4M"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while not os.listdir(directory) and process.poll() is None:
+                pass
+            time.sleep(0.05)
+            process.send_signal(number)
+            process.wait(timeout=harness.RUN_SECONDS)
+            self.assertEqual(process.returncode, -number if left else 128 + number)
+            self.assertEqual(["x.core.zst.%d.part" % process.pid in name for name in os.listdir(directory)], [True] * left)
+            self.assert_goes_on(target)
 
     def test_another_namespace(self):
         """Pids and mounts of its own; heapcore looks from outside, and from inside."""
