@@ -79,6 +79,12 @@ class Withholder {
           names_.insert(pointer(object, layout_.PyCodeObject.co_filename));
           names_.insert(pointer(object, layout_.PyCodeObject.co_name));
           names_.insert(pointer(object, layout_.PyCodeObject.co_qualname));
+          // Tables without which frames tell neither their lines nor their locals.
+          names_.insert(pointer(object, layout_.PyCodeObject.co_code));
+          names_.insert(pointer(object, layout_.PyCodeObject.co_lnotab));
+          names_.insert(pointer(object, layout_.PyCodeObject.co_linetable));
+          names_.insert(pointer(object, layout_.PyCodeObject.co_exceptiontable));
+          names_.insert(pointer(object, layout_.PyCodeObject.co_localspluskinds));
           break;
         case Kind::kFunction:
           names_.insert(pointer(object, layout_.PyFunctionObject.func_name));

@@ -4,7 +4,7 @@
 // Found are: the characters of str, unicode, bytes and bytearray objects, in all the forms in which such an object
 // keeps them; what both allocators keep free, but for their own links; the arguments and the environment at the start
 // of the stack. Kept are the names that answers consist of: interned identifiers, and what types, functions, code
-// (files' names too) and modules are called.
+// (files' names too) and modules are called, and the tables of code.
 //
 // Not found: buffers of C libraries and of the types not named above, copies in live frames, memory that neither
 // allocator has, what a freed string left in a block whose new owner does not use all of it. So the core tells far
