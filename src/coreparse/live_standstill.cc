@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kStopLimit{5000};
 constexpr std::size_t kCommandBytes = 4096;
+constexpr int kHighestPriority = -20;  // of this thread alone
 
 // Places in struct user_regs_struct, x86-64.
 constexpr std::size_t kRip = 16;
@@ -80,6 +82,8 @@ Status begin_standstill(const ProcDir& proc, bool stop, Tracer& tracer, Standsti
     }
     return std::monostate{};
   }
+  // The process waits from here on: go before others, where that is allowed.
+  ::setpriority(PRIO_PROCESS, 0, kHighestPriority);
   Status status = tracer.stop(kStopLimit);
   if (status) {
     standstill.threads = tracer.threads();
