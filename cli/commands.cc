@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string_view>
 
 #include "analysis/holders.h"
@@ -222,7 +222,7 @@ ExitStatus run_command(const Options& options, Progress& progress) {
     return answer_command(options, progress, timings);
   } catch (const std::bad_alloc&) {
     return refuse(out_of_memory(options, timings), progress);
-  } catch (const std::exception& error) {
+  } catch (const std::runtime_error& error) {
     return refuse({ErrorCode::kNoMemory, fmt::format("the system refused a resource: {}", error.what()),
                    "raise --max-memory if it was given, or the limit on processes (ulimit -u)"},
                   progress);

@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <new>
+#include <stdexcept>
 #include <string_view>
 
 #include "support/result.h"
@@ -43,19 +45,24 @@ void end_program(int number) {
   ::_exit(128 + number);
 }
 
-[[noreturn]] void end_unable() {
+[[noreturn]] void end_without(const char* what) {
   clean_up();
   say("heapcore: memory or threads ran out: ");
-  try {
-    if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);
-    say("no reason given");
-  } catch (const std::exception& exception) {
-    say(exception.what());
-  } catch (...) {
-    say("no reason given");
-  }
+  say(what);
   say("\nraise --max-memory if it was given, or the limits on address space and processes (ulimit -v, ulimit -u)\n");
   ::_exit(3);
+}
+
+[[noreturn]] void end_unable() {
+  try {
+    if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);
+  } catch (const std::bad_alloc& exception) {
+    end_without(exception.what());
+  } catch (const std::runtime_error& exception) {  // oneTBB's and the library's own, of threads
+    end_without(exception.what());
+  } catch (...) {
+  }
+  std::abort();  // a defect of heapcore's
 }
 
 bool write_all(int descriptor, std::string_view text) {

@@ -43,7 +43,7 @@ class OutputFile {
 // From now on SIGINT, SIGTERM and SIGHUP end the program at once with 128 and their number, after the terminal's line
 // of progress and the file that is being written have gone. What was to be ignored stays ignored.
 void end_cleanly_on_signals();
-// What no handler caught, in a thread of a library's: the system lacks something. Ends the program likewise, with
+// Where memory or threads run out in a thread of a library's, nobody can catch it: the program ends likewise, with
 // kUnreadable and a message.
 void end_cleanly_on_exceptions();
 
