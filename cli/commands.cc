@@ -47,7 +47,7 @@ class Command {
   Answer run() {
     if (options_.command == "types") return types();
     if (options_.command == "diff") return diff();
-    if (options_.command == "malloc") return answer_malloc(options_, process_, timings_, style_);
+    if (options_.command == "malloc") return answer_malloc(options_, process_, progress_, timings_, style_);
     if (options_.command == "verify") return answer_verify(options_, process_, progress_, timings_, style_);
     if (options_.command == "pymalloc") return pymalloc();
     if (options_.command == "ledger") return ledger();
@@ -104,7 +104,7 @@ class Command {
   Answer ledger() {
     std::optional<Census> census;
     if (process_.runtime() != nullptr)
-      census = timings_.time("decode", [&] { return take_census(process_, progress_, process_.findings); });
+      census = timings_.time("decode", [&] { return take_census_of_blocks(process_, progress_, process_.findings); });
     const Stock stock = take_stock(process_, census ? &*census : nullptr, progress_, timings_);
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
   }

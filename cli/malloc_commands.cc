@@ -5,11 +5,14 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "analysis/holders.h"
+#include "analysis/native_blocks.h"
 #include "analysis/verify.h"
 #include "glibc_heap/census.h"
 #include "glibc_heap/chunks.h"
 #include "report/layout_answers.h"
 #include "report/malloc_answers.h"
+#include "report/native_answers.h"
 
 namespace heapcore {
 namespace {
@@ -34,6 +37,22 @@ Answer places(const Options& options, const Process& process) {
     found.push_back(place_of(process.snapshot, *process.heap(), parse_address(address).value_or(0)));
   }
   return {places_json(*process.heap(), found), places_text(*process.heap(), found)};
+}
+
+Answer unowned(const Options& options, Process& process, Progress& progress, Timings& timings, const TextStyle& style) {
+  MallocOwners owners;
+  NativeBlocks native;
+  if (process.runtime() == nullptr)
+    return {unowned_json(owners, native), "whose chunks are is told by the objects of a Python, and there is none\n"};
+  const Holders holders = find_holders(process, progress, process.findings, timings);
+  timings.time("owners", [&] {
+    owners = find_malloc_owners(process, holders);
+    NativeOptions how;
+    how.limit = options.limit.value_or(how.limit);
+    how.values = options.values;
+    native = find_native_blocks(process, holders.graph, owners, how);
+  });
+  return {unowned_json(owners, native), unowned_text(owners, native, style)};
 }
 
 // Standard output in blocks; after a failure nothing more is written.
@@ -107,7 +126,8 @@ void stream_json(const Options& options, Process& process, const Arena& arena, O
 
 }  // namespace
 
-Answer answer_malloc(const Options& options, Process& process, Timings& timings, const TextStyle& style) {
+Answer answer_malloc(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style) {
   if (process.heap() == nullptr) return no_malloc(process);
   Heap& heap = *process.heap();
   if (!options.addresses.empty()) return timings.time("walk", [&] { return places(options, process); });
@@ -118,6 +138,7 @@ Answer answer_malloc(const Options& options, Process& process, Timings& timings,
     const std::vector<SizeClass> sizes = sizes_in_use(heap, classes);
     return {sizes_json(sizes), sizes_text(sizes)};
   }
+  if (options.unowned) return unowned(options, process, progress, timings, style);
   timings.time("walk", [&] {
     count_chunks(process.snapshot, heap, process.findings);
     check_bins(process.snapshot, heap, process.findings);

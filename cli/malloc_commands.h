@@ -7,8 +7,9 @@
 
 namespace heapcore {
 
-// `malloc`, `malloc --bins`, `malloc --sizes`, `malloc ADDR...`.
-Answer answer_malloc(const Options& options, Process& process, Timings& timings, const TextStyle& style);
+// `malloc`, `malloc --bins`, `malloc --sizes`, `malloc --unowned`, `malloc ADDR...`.
+Answer answer_malloc(const Options& options, Process& process, Progress& progress, Timings& timings,
+                     const TextStyle& style);
 
 // `malloc --chunks ARENA`: writes rows while it walks, so that memory does not grow with their number.
 Result<ExitStatus> stream_chunks(const Options& options, Process& process, Timings& timings);

@@ -229,6 +229,9 @@ void add_options(CLI::App& command, Options& options) {
     command.add_option("ADDR", options.addresses, "which chunk holds this address, its state, its neighbours");
     command.add_flag("--bins", options.bins, "the free lists of every arena: tcache, fast, unsorted, small, large");
     command.add_flag("--sizes", options.sizes, "the chunks in use, by size");
+    command.add_flag(
+        "--unowned", options.unowned,
+        "whose the chunks in use are; C++ objects by class, and what no Python object owns, by what it is like");
     command.add_option("--chunks", options.chunks, "every chunk of one arena: its address, or main");
   }
   if (name == "show" || name == "refs")
@@ -397,8 +400,8 @@ std::optional<Options> parse_command_line(int argc, char** argv, EarlyExit& earl
     options.addresses.insert(options.addresses.begin(), std::move(options.target.core));
     options.target.core.clear();
   }
-  if (options.bins + options.sizes + !options.chunks.empty() + !options.addresses.empty() > 1) {
-    early = usage("--bins, --sizes, --chunks and addresses are different questions", "ask one at a time");
+  if (options.bins + options.sizes + options.unowned + !options.chunks.empty() + !options.addresses.empty() > 1) {
+    early = usage("--bins, --sizes, --unowned, --chunks and addresses are different questions", "ask one at a time");
     return std::nullopt;
   }
   if (!options.names.empty() && options.by != GroupBy::kType) {

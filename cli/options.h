@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::string> names;      // types: globs of which types
   bool bins = false;                   // malloc: the bins of every arena
   bool sizes = false;                  // malloc: sizes of the chunks in use
+  bool unowned = false;                // malloc: what no Python object owns
   bool garbage = false;                // cycles: only those the collector would free
   bool dot = false;                    // paths: in Graphviz's language
   bool retained = false;               // refs: what each retains as well

@@ -5,6 +5,7 @@
 // threads. 16 bytes a block, and the index's 48 KiB for each MiB in which blocks lie.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <utility>
@@ -41,6 +42,14 @@ class BlockColumns {
   void make_raw(const std::vector<std::pair<Addr, Addr>>& phantoms);
 
   const std::vector<Column<Found>>& parts() const { return parts_; }
+  // REQUIRES: `block` is one of these, as it was found.
+  std::uint64_t bytes_of(const Found& block) const {
+    if (block.bytes != kLarge) [[likely]]
+      return block.bytes;
+    const auto is_it = [&](const auto& entry) { return entry.first == block.address; };
+    const auto entry = std::find_if(large_.begin(), large_.end(), is_it);
+    return entry == large_.end() ? 0 : entry->second;
+  }
   const std::vector<std::pair<Addr, std::uint64_t>>& large() const { return large_; }
 
  private:

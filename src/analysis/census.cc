@@ -6,6 +6,7 @@
 
 #include "analysis/census_sweep.h"
 #include "analysis/closure.h"
+#include "analysis/type_blocks.h"
 #include "pyobj/gc_lists.h"
 #include "pyobj/refcounts.h"
 
@@ -58,6 +59,7 @@ class CensusTaker {
     report_unmeasured();
     report_missed_obmalloc(census);
     census.python_allocator = python_allocator(census);
+    if (list_blocks_) census.blocks_by_type = sum_blocks(blocks_, sweep_.memory(), types_->size());
     census.types = std::move(types_);
     return census;
   }
@@ -235,6 +237,10 @@ class CensusTaker {
 };
 
 }  // namespace
+
+Census take_census_of_blocks(const Process& process, Progress& progress, Findings& findings) {
+  return CensusTaker(process, progress, findings, true).run();
+}
 
 Census take_census(const Process& process, Progress& progress, Findings& findings, BlockTable* blocks) {
   CensusTaker taker(process, progress, findings, blocks != nullptr);

@@ -39,6 +39,13 @@ struct BlockContents {
   CountBytes other;    // blocks in use that hold none: tables, item arrays, buffers, native data
 };
 
+// The allocators' bytes of the blocks that hold objects of one type, by the memory they lie in.
+struct TypeBlockBytes {
+  std::uint64_t pools = 0;
+  std::uint64_t chunks = 0;
+  std::uint64_t mmapped = 0;
+};
+
 // Sizes by powers of two: index i counts the objects of 2^(i-1) to 2^i - 1 bytes.
 inline constexpr std::size_t kSizeClasses = 65;
 
@@ -56,10 +63,16 @@ struct Census {
   BlockContents pools;
   BlockContents chunks;   // of arenas; bytes are whole chunks
   BlockContents mmapped;  // mmapped chunks; bytes are whole mappings
+  // Indexed by TypeId; the sums are those of `objects` above, less what blocks of 2.7's numbers have room for. Empty
+  // unless blocks were listed.
+  std::vector<TypeBlockBytes> blocks_by_type;
 };
 
 // The pass "decode". Lists in `blocks`, unless it is null, every block that it meets. REQUIRES: process.runtime() !=
 // nullptr.
 Census take_census(const Process& process, Progress& progress, Findings& findings, BlockTable* blocks = nullptr);
+
+// The same, with blocks_by_type but without a table of blocks.
+Census take_census_of_blocks(const Process& process, Progress& progress, Findings& findings);
 
 }  // namespace heapcore

@@ -263,6 +263,21 @@ void Sweep::sweep_mmapped(const Heap& heap, Tally& tally) {
   }
 }
 
+std::vector<SweptMemory> Sweep::memory() const {
+  std::vector<SweptMemory> memory;
+  for (const PyArena& arena : arenas_)
+    memory.push_back({{arena.first_pool, std::max(arena.first_pool, arena.carved_end)}, &TypeBlockBytes::pools});
+  for (const MiPage& page : mi_pages_)
+    memory.push_back({{page.first_block, page.first_block + page.span_bytes}, &TypeBlockBytes::pools});
+  if (const Heap* heap = process_.heap()) {
+    for (const Region& region : heap->regions) memory.push_back({region.range, &TypeBlockBytes::chunks});
+    for (const MmappedChunk& chunk : heap->mmapped) memory.push_back({chunk.mapping, &TypeBlockBytes::mmapped});
+  }
+  std::stable_sort(memory.begin(), memory.end(),
+                   [](const SweptMemory& a, const SweptMemory& b) { return a.range.start < b.range.start; });
+  return memory;
+}
+
 bool Sweep::covers(Addr address) const {
   const auto arena = std::upper_bound(arenas_.begin(), arenas_.end(), address,
                                       [](Addr a, const PyArena& entry) { return a < entry.address; });

@@ -11,6 +11,7 @@
 
 #include "analysis/census_tally.h"
 #include "analysis/process.h"
+#include "analysis/type_blocks.h"
 #include "glibc_heap/chunks.h"
 #include "pyobj/obmalloc.h"
 #include "support/progress.h"
@@ -27,6 +28,9 @@ class Sweep {
 
   // Of all threads; after run().
   tbb::enumerable_thread_specific<Tally>& tallies() { return tallies_; }
+
+  // What was swept, by address. After run().
+  std::vector<SweptMemory> memory() const;
 
   // Whether what lies there was met, if it is in use. After run().
   bool covers(Addr address) const;

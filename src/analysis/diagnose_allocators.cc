@@ -5,6 +5,7 @@
 #include <map>
 
 #include "analysis/diagnosis_rules.h"
+#include "pyobj/mimalloc.h"
 #include "support/units.h"
 
 namespace heapcore {
@@ -34,12 +35,34 @@ void say_pins(const Incident& incident, MapAllocator allocator, Diagnosis& found
   }
 }
 
+// "400,000 of them are C++ objects of class shop::Order (libshop.so): 36.6 MiB", where one class or cluster dominates.
+void say_largest(const NativeBlocks& native, Diagnosis& found) {
+  constexpr std::uint64_t kDominates = 2;  // a half of it, or more
+  for (const NativeClass& row : native.classes) {
+    if (row.native.bytes < found.bytes / kDominates) continue;
+    found.evidence.push_back(fmt::format("{} of them are C++ objects of class {} ({}): {}",
+                                         count_text(row.native.count), row.name, row.module,
+                                         bytes_text(row.native.bytes)));
+    if (!row.samples.empty()) found.objects.push_back(row.samples.front().address);
+  }
+  for (const NativeCluster& row : native.clusters) {
+    if (row.chunks.bytes < found.bytes / kDominates) continue;
+    found.evidence.push_back(
+        fmt::format("{} are alike: chunks of {}, content {}, {}{}: {}", count_text(row.chunks.count) + " of them",
+                    bytes_text(row.largest_bytes), content_name(row.content),
+                    row.held_by.empty() ? "held by nothing that was found" : "held by " + row.held_by,
+                    row.first_word.empty() ? "" : ", beginning with an address in " + row.first_word,
+                    bytes_text(row.chunks.bytes)));
+    if (!row.samples.empty()) found.objects.push_back(row.samples.front().address);
+  }
+}
+
 }  // namespace
 
 void Rules::sparse_arenas() {
   const ObmallocUse& use = *incident_.obmalloc;
   // mimalloc reserves segments of which most may never have been touched: what they lack is not what they keep.
-  if (use.allocator == std::string_view("mimalloc")) return;
+  if (use.allocator == std::string_view("mimalloc")) return sparse_pages();
   std::uint64_t bytes = 0;
   std::uint64_t live = 0;
   std::uint64_t arenas = 0;
@@ -65,6 +88,39 @@ void Rules::sparse_arenas() {
       "justified if the peak comes rarely; else make the peak smaller (work in batches, with generators), or make "
       "what survives it before the peak or in a process of its own.",
       bytes_text(bytes - live));
+}
+
+// A page of mimalloc's, a run of equal blocks, goes back when its last block is free. Blocks that were carved were
+// used.
+void Rules::sparse_pages() {
+  Reader reader(process_.snapshot.space);
+  std::uint64_t bytes = 0;
+  std::uint64_t live = 0;
+  std::uint64_t pages = 0;
+  for (const MiSegment& segment : read_mi_segments(reader, *process_.runtime(), findings_)) {
+    for (const MiPage& page : segment.pages) {
+      const std::uint64_t carved_bytes = page.capacity * page.block_bytes;
+      const std::uint64_t live_bytes = std::min(page.used, page.capacity) * page.block_bytes;
+      if (live_bytes >= carved_bytes / 100 * kSparsePercent) continue;
+      ++pages;
+      bytes += carved_bytes;
+      live += live_bytes;
+    }
+  }
+  if (!worth_saying(bytes - live)) return;
+  Diagnosis& found =
+      add("mimalloc-fragmentation", severity(bytes - live), bytes,
+          fmt::format("{} are kept by {} of small blocks still in use: the peak is over, its memory is not back",
+                      bytes_text(bytes), bytes_text(live)));
+  found.evidence.push_back(
+      fmt::format("{} of mimalloc, runs of blocks of one size, are less than half in use: {} of "
+                  "what they held is free, {}",
+                  counted(pages, "page"), bytes_text(bytes - live), share(bytes - live)));
+  say_pins(incident_, MapAllocator::kMimalloc, found);
+  found.advice =
+      "This is no leak, but only objects of the same sizes will use that memory again. Recycling the process gives it "
+      "back, and is justified if the peak comes rarely; else make the peak smaller (work in batches, with generators), "
+      "or make what survives it before the peak or in a process of its own.";
 }
 
 void Rules::untrimmed_malloc() {
@@ -135,6 +191,7 @@ void Rules::native_growth() {
           fmt::format("{} in {} belong to no Python object", bytes_text(all.bytes), counted(all.count, "block")));
   found.evidence.push_back(
       fmt::format("no object owns them, neither directly nor through other blocks: {}", share(all.bytes)));
+  if (incident_.native) say_largest(*incident_.native, found);
   std::vector<std::pair<std::uint64_t, Left>> largest(sizes.begin(), sizes.end());
   std::stable_sort(largest.begin(), largest.end(),
                    [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
@@ -148,8 +205,8 @@ void Rules::native_growth() {
     found.objects.push_back(blocks.address(left.example));
   }
   found.advice =
-      "Look at native libraries: `heapcore malloc --sizes` counts chunks by size, `heapcore show ADDR` shows "
-      "what one holds; a native heap profiler tells who allocates them.";
+      "Look at native libraries: `heapcore malloc --unowned` counts C++ objects by class and the rest by size, content "
+      "and holder, `heapcore show ADDR` shows what one holds; a native heap profiler tells who allocates them.";
 }
 
 }  // namespace heapcore

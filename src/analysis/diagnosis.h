@@ -24,9 +24,20 @@ struct Diagnosis {
 
 // All the codes there are.
 inline constexpr const char* kDiagnosisCodes[] = {
-    "debug-query-log",        "dominant-holder",  "lost-references", "malloc-fragmentation",  "native-growth",
-    "obmalloc-fragmentation", "static-registry",  "task-pileup",     "traceback-pins-frames", "unbounded-cache",
-    "uncollected-cycles",     "untrimmed-malloc", "waste",
+    "debug-query-log",
+    "dominant-holder",
+    "lost-references",
+    "malloc-fragmentation",
+    "mimalloc-fragmentation",
+    "native-growth",
+    "obmalloc-fragmentation",
+    "static-registry",
+    "task-pileup",
+    "traceback-pins-frames",
+    "unbounded-cache",
+    "uncollected-cycles",
+    "untrimmed-malloc",
+    "waste",
 };
 
 const char* severity_name(Severity severity);

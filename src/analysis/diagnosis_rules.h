@@ -26,6 +26,7 @@ class Rules {
   void waste();
   // diagnose_allocators.cc
   void sparse_arenas();
+  void sparse_pages();
   void untrimmed_malloc();
   void scattered_malloc();
   void native_growth();

@@ -69,8 +69,14 @@ class Passes {
       how.values = values;
       incident_.waste = find_waste(process_, holders.graph, how, findings);
     });
-    if (process_.heap() != nullptr)
-      pass("owners", [&] { incident_.malloc_owners = find_malloc_owners(process_, holders); });
+    if (process_.heap() != nullptr) {
+      pass("owners", [&] {
+        incident_.malloc_owners = find_malloc_owners(process_, holders);
+        incident_.native = find_native_blocks(process_, holders.graph, *incident_.malloc_owners, {limit, values});
+        incident_.malloc_owners->owner_of.clear();
+        incident_.malloc_owners->owner_of.shrink_to_fit();
+      });
+    }
     pass("unwind", [&] { incident_.threads = find_threads(process_, holders, values, findings); });
   }
 

@@ -11,6 +11,7 @@
 #include "analysis/fragmentation.h"
 #include "analysis/holders.h"
 #include "analysis/malloc_owners.h"
+#include "analysis/native_blocks.h"
 #include "analysis/ownership.h"
 #include "analysis/pins.h"
 #include "analysis/stock.h"
@@ -31,6 +32,7 @@ struct Incident {
   std::optional<PinsAnswer> pins;             // nothing: no Python that could be read
   std::optional<WasteAnswer> waste;           // likewise
   std::optional<MallocOwners> malloc_owners;  // likewise; or no glibc
+  std::optional<NativeBlocks> native;         // likewise
   std::vector<OwnershipNode> ownership;       // only where it was asked for
   std::uint64_t explained_bytes = 0;  // of those mapped, the ones that the ledger says more of than whose they may be
   std::uint64_t not_dumped_bytes = 0;

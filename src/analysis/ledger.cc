@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <string_view>
 
+#include "analysis/type_blocks.h"
 #include "coreparse/residency.h"
 #include "glibc_heap/census.h"
+#include "pyobj/builtins_names.h"
 
 namespace heapcore {
 namespace {
@@ -34,6 +37,13 @@ struct Claim {
   enum class Owner : std::uint8_t { kObmalloc, kMallocRegion, kMmappedChunk } owner;
 };
 
+// What an allocator's walk counted of one kind.
+struct Part {
+  std::string category;
+  std::string detail;
+  std::uint64_t bytes;
+};
+
 class LedgerMaker {
  public:
   LedgerMaker(const Process& process, const Census* census, const ObmallocUse* obmalloc, Findings& findings)
@@ -50,11 +60,13 @@ class LedgerMaker {
   }
 
  private:
-  void add(std::string category, std::string detail, std::uint64_t bytes, std::uint64_t not_dumped_bytes = 0) {
+  void add(std::string category, std::string detail, std::uint64_t bytes, std::uint64_t not_dumped_bytes = 0,
+           std::vector<LedgerType> types = {}) {
     if (bytes == 0) return;
     LedgerRow& row = rows_[{std::move(category), std::move(detail)}];
     row.bytes += bytes;
     row.not_dumped_bytes += not_dumped_bytes;
+    if (!types.empty()) row.types = std::move(types);
   }
 
   void read_residency() {
@@ -209,9 +221,9 @@ class LedgerMaker {
         census_ == nullptr ? 0 : std::min(census_->pools.objects.bytes, obmalloc_->bytes_in_use);
     const std::string name = obmalloc_->allocator;
     const std::string pools = name == "mimalloc" ? "pages" : "pools";
-    settle(Claim::Owner::kObmalloc,
-           {{"python objects", fmt::format("in {} {}", name, pools), objects},
-            {"python tables and buffers", fmt::format("in {} {}", name, pools), obmalloc_->bytes_in_use - objects},
+    const std::string place = fmt::format("in {} {}", name, pools);
+    settle(Claim::Owner::kObmalloc, objects_by_group(place, &TypeBlockBytes::pools, objects),
+           {{"python tables and buffers", place, obmalloc_->bytes_in_use - objects},
             {name + " free", "blocks in used " + pools, obmalloc_->bytes_free - obmalloc_->bytes_free_pools},
             {name + " free", "free " + pools, obmalloc_->bytes_free_pools},
             {name + " overhead", "", obmalloc_->bytes_overhead}});
@@ -223,9 +235,8 @@ class LedgerMaker {
     const ArenaTotals all = heap->totals();
     const std::uint64_t used = all.of(ChunkState::kInUse).bytes;
     const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->chunks.objects.bytes, used);
-    settle(Claim::Owner::kMallocRegion,
-           {{"python objects", "in malloc chunks", objects},
-            {"malloc in use", census_ == nullptr ? "" : "no Python object", used - objects},
+    settle(Claim::Owner::kMallocRegion, objects_by_group("in malloc chunks", &TypeBlockBytes::chunks, objects),
+           {{"malloc in use", census_ == nullptr ? "" : "no Python object", used - objects},
             {"malloc free", "tcache", all.of(ChunkState::kTcache).bytes},
             {"malloc free", "fastbins", all.of(ChunkState::kFast).bytes},
             {"malloc free", "unsorted bin", all.of(ChunkState::kUnsorted).bytes},
@@ -240,14 +251,71 @@ class LedgerMaker {
     if (heap == nullptr) return;
     const std::uint64_t used = heap->mmapped_total().bytes;
     const std::uint64_t objects = census_ == nullptr ? 0 : std::min(census_->mmapped.objects.bytes, used);
-    settle(Claim::Owner::kMmappedChunk,
-           {{"python objects", "in mmapped chunks", objects}, {"malloc in use", "mmapped chunks", used - objects}});
+    settle(Claim::Owner::kMmappedChunk, objects_by_group("in mmapped chunks", &TypeBlockBytes::mmapped, objects),
+           {{"malloc in use", "mmapped chunks", used - objects}});
+  }
+
+  // The rows of the objects in one kind of memory; together they are `objects` bytes. What no object of a group has,
+  // such as the room between 2.7's numbers, is a row without one.
+  std::vector<LedgerRow> objects_by_group(const std::string& place, std::uint64_t TypeBlockBytes::*part,
+                                          std::uint64_t objects) const {
+    std::array<LedgerRow, kTypeGroups> groups;
+    const std::size_t types = census_ == nullptr ? 0 : census_->blocks_by_type.size();
+    for (TypeId id = 0; id < types; ++id) {
+      const std::uint64_t bytes = census_->blocks_by_type[id].*part;
+      if (bytes == 0) continue;
+      const TypeInfo& type = census_->types->info(id);
+      LedgerRow& row = groups[static_cast<std::size_t>(type_group(type))];
+      row.bytes += bytes;
+      row.types.push_back({type_text(type), bytes});
+    }
+    std::vector<LedgerRow> rows;
+    std::uint64_t counted = 0;
+    for (std::size_t i = 0; i < kTypeGroups; ++i) {
+      LedgerRow& row = groups[i];
+      if (row.bytes == 0) continue;
+      row.category = "python objects";
+      row.detail = fmt::format("{} {}", type_group_name(static_cast<TypeGroup>(i)), place);
+      keep_largest(row.types);
+      counted += row.bytes;
+      rows.push_back(std::move(row));
+    }
+    rows.push_back({"python objects", place, objects - std::min(objects, counted), 0, {}});
+    give_way(rows, objects);
+    return rows;
+  }
+
+  static std::string type_text(const TypeInfo& type) {
+    return type.module.empty() || is_builtins(type.module) ? type.name : type.module + "." + type.name;
+  }
+
+  static void keep_largest(std::vector<LedgerType>& types) {
+    constexpr std::size_t kShown = 8;
+    std::sort(types.begin(), types.end(), [](const LedgerType& a, const LedgerType& b) {
+      return a.bytes != b.bytes ? a.bytes > b.bytes : a.type < b.type;
+    });
+    if (types.size() > kShown) types.resize(kShown);
+  }
+
+  // Takes what is more than `most` from the largest rows.
+  static void give_way(std::vector<LedgerRow>& rows, std::uint64_t most) {
+    std::uint64_t counted = 0;
+    for (const LedgerRow& row : rows) counted += row.bytes;
+    while (counted > most) {
+      const auto largest = std::max_element(rows.begin(), rows.end(),
+                                            [](const LedgerRow& a, const LedgerRow& b) { return a.bytes < b.bytes; });
+      const std::uint64_t excess = std::min(counted - most, largest->bytes);
+      largest->bytes -= excess;
+      largest->types.clear();
+      counted -= excess;
+    }
   }
 
   // Adds an allocator's rows so that they make up exactly what it claims. In a sound target they do; in a damaged one
   // the walks counted less (what is missing is labelled lost) or, a claim having been dropped, more (the largest rows
   // give way).
-  void settle(Claim::Owner owner, std::vector<LedgerRow> parts) {
+  void settle(Claim::Owner owner, std::vector<LedgerRow> parts, const std::vector<Part>& others) {
+    for (const Part& other : others) parts.push_back({other.category, other.detail, other.bytes, 0, {}});
     std::uint64_t claimed = 0;
     std::uint64_t not_dumped = 0;
     for (const Claim& claim : claims_) {
@@ -256,16 +324,12 @@ class LedgerMaker {
       add_resident(owner == Claim::Owner::kObmalloc ? obmalloc_->allocator : "malloc", claim.range);
       not_dumped += not_dumped_in(claim.range.start, claim.range.end);
     }
+    give_way(parts, claimed);
     std::uint64_t counted = 0;
-    for (const LedgerRow& part : parts) counted += part.bytes;
-    while (counted > claimed) {
-      const auto largest = std::max_element(parts.begin(), parts.end(),
-                                            [](const LedgerRow& a, const LedgerRow& b) { return a.bytes < b.bytes; });
-      const std::uint64_t excess = std::min(counted - claimed, largest->bytes);
-      largest->bytes -= excess;
-      counted -= excess;
+    for (LedgerRow& part : parts) {
+      counted += part.bytes;
+      add(part.category, part.detail, part.bytes, 0, std::move(part.types));
     }
-    for (const LedgerRow& part : parts) add(part.category, part.detail, part.bytes);
     add(owner == Claim::Owner::kObmalloc ? std::string(obmalloc_->allocator) + " lost" : "malloc lost", "",
         claimed - counted, std::min(not_dumped, claimed - counted));
   }

@@ -16,11 +16,18 @@
 
 namespace heapcore {
 
+// Of the objects in a row, those of one type.
+struct LedgerType {
+  std::string type;  // "dict", "module.name"
+  std::uint64_t bytes = 0;
+};
+
 struct LedgerRow {
   std::string category;  // "python objects", "malloc free", "file" ...
-  std::string detail;    // which part of it: a size group, a file's path; may be empty
+  std::string detail;    // which part of it: a group of types and the memory they lie in, a file's path; may be empty
   std::uint64_t bytes = 0;
   std::uint64_t not_dumped_bytes = 0;  // of which the snapshot does not hold the contents
+  std::vector<LedgerType> types;       // of a group of types the largest few
 };
 
 // How much of a live process is in memory: whole ranges, since only pages can be resident. An allocator's row is all
@@ -39,7 +46,8 @@ struct Ledger {
   std::uint64_t rss_bytes = 0;        // as the kernel counts it (VmRSS), when the rows above were read
 };
 
-// `census` and `obmalloc` may be null: no Python, or none that could be read.
+// `census` and `obmalloc` may be null: no Python, or none that could be read. Objects are told apart by groups of types
+// if the census listed blocks.
 // REQUIRES: count_chunks() was called on process.heap(), if there is one.
 Ledger make_ledger(const Process& process, const Census* census, const ObmallocUse* obmalloc, Findings& findings);
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "analysis/module_places.h"
 #include "pyobj/builtins_names.h"
 #include "pyobj/frames.h"
 
@@ -17,8 +18,9 @@ class OwnerFinder {
         graph_(holders.graph),
         blocks_(holders.graph.blocks),
         tree_(holders.retained.tree),
+        places_(process.snapshot),
         owner_of_(blocks_.size() - blocks_.objects(), kUndecided) {
-    names_ = {"", "the interpreter", "threads' stacks and registers"};
+    names_ = {{"", true}, {"the interpreter", false}, {"threads' stacks and registers", true}};
     own_structures();
     for (const RootRef& root : graph_.roots) {
       if (blocks_.is_object(root.target) || root.word.kind >= RootKind::kImmortal) continue;
@@ -48,11 +50,18 @@ class OwnerFinder {
       if (owner == kUnowned) {
         result.unowned = chunks[owner];
       } else if (chunks[owner].count != 0) {
-        result.owners.push_back({names_[owner], chunks[owner]});
+        result.owners.push_back({names_[owner].name, chunks[owner]});
       }
     }
     std::stable_sort(result.owners.begin(), result.owners.end(),
                      [](const MallocOwner& a, const MallocOwner& b) { return a.chunks.bytes > b.chunks.bytes; });
+    // What is no chunk was decided on the way only.
+    for (NodeId node = blocks_.objects(); node < blocks_.size(); ++node) {
+      std::uint32_t& owner = owner_of_[node - blocks_.objects()];
+      if (owner != kUndecided && !is_chunk(blocks_.address(node))) owner = kUndecided;
+    }
+    result.owner_of = std::move(owner_of_);
+    result.raw_owners = std::move(names_);
     return result;
   }
 
@@ -74,7 +83,7 @@ class OwnerFinder {
   static constexpr std::uint32_t kInterpreter = 1;
   static constexpr std::uint32_t kStacks = 2;
   static constexpr std::size_t kMaxChain = 100;
-  static constexpr std::uint32_t kUndecided = ~std::uint32_t{0};
+  static constexpr std::uint32_t kUndecided = MallocOwners::kNotAsked;
 
   bool is_chunk(Addr address) const {
     const Heap& heap = *process_.heap();
@@ -90,7 +99,7 @@ class OwnerFinder {
     std::uint32_t owner = kUnowned;
     for (NodeId at = node; at < blocks_.size(); at = above(at, undecided)) {
       if (blocks_.is_object(at)) {
-        owner = number(type_of(at));
+        owner = number(type_of(at), false);
         break;
       }
       if (owner_of_[at - blocks_.objects()] != kUndecided) {
@@ -99,7 +108,7 @@ class OwnerFinder {
       }
       undecided.push_back(at);
       if (const std::optional<NodeId> holder = object_that_refers_to(at)) {
-        owner = number(type_of(*holder));
+        owner = number(type_of(*holder), false);
         break;
       }
     }
@@ -128,14 +137,16 @@ class OwnerFinder {
   std::uint32_t root_owner(const RootWord& root) {
     if (root.kind == RootKind::kStack) return kStacks;
     if (root.kind != RootKind::kStatic) return kInterpreter;
-    const Module* module = process_.snapshot.module_at(root.place);
-    if (module == nullptr) return kInterpreter;
-    return number("static data of " + module->path.substr(module->path.rfind('/') + 1));
+    const ModulePlace* place = places_.at(root.place);
+    if (place == nullptr) return kInterpreter;
+    const std::string_view module = place->module->name();
+    const bool is_pythons = module.starts_with("python") || module.starts_with("libpython");
+    return number("static data of " + std::string(module), !is_pythons);
   }
 
-  std::uint32_t number(const std::string& name) {
+  std::uint32_t number(const std::string& name, bool is_native) {
     const auto [entry, inserted] = numbers_.try_emplace(name, static_cast<std::uint32_t>(names_.size()));
-    if (inserted) names_.push_back(name);
+    if (inserted) names_.push_back({name, is_native});
     return entry->second;
   }
 
@@ -143,8 +154,9 @@ class OwnerFinder {
   const HeapGraph& graph_;
   const BlockTable& blocks_;
   const DominatorTree& tree_;
+  ModulePlaces places_;
   std::vector<std::uint32_t> owner_of_;  // by raw block: which of names_
-  std::vector<std::string> names_;
+  std::vector<RawOwner> names_;
   std::map<std::string, std::uint32_t> numbers_;
 };
 

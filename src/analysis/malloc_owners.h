@@ -15,10 +15,21 @@ struct MallocOwner {
   CountBytes chunks;  // whole chunks
 };
 
+// Who leads to a raw block: an object of a type, the interpreter, a stack, or a module's static data.
+struct RawOwner {
+  std::string name;        // as in MallocOwner; empty for nobody
+  bool is_native = false;  // no object and not the interpreter
+};
+
 struct MallocOwners {
   std::vector<MallocOwner> owners;  // by bytes, the largest first; without what is unowned
   CountBytes unowned;
   CountBytes total;  // chunks in use that are blocks: of the arenas and mmapped
+  std::vector<RawOwner> raw_owners;
+  // By raw block, from the first on: which of raw_owners; kNotAsked of what is no chunk.
+  std::vector<std::uint32_t> owner_of;
+
+  static constexpr std::uint32_t kNotAsked = ~std::uint32_t{0};
 };
 
 // REQUIRES: process.heap() != nullptr and process.runtime() != nullptr.

@@ -124,10 +124,12 @@ Json pymalloc_json(const ObmallocUse& use) {
 Json ledger_json(const Ledger& ledger) {
   Json rows = Json::array();
   for (const LedgerRow& row : ledger.rows) {
-    rows.push_back({{"category", row.category},
-                    {"detail", row.detail},
-                    {"bytes", row.bytes},
-                    {"not_dumped_bytes", row.not_dumped_bytes}});
+    Json entry = {{"category", row.category},
+                  {"detail", row.detail},
+                  {"bytes", row.bytes},
+                  {"not_dumped_bytes", row.not_dumped_bytes}};
+    for (const LedgerType& type : row.types) entry["types"].push_back({{"type", type.type}, {"bytes", type.bytes}});
+    rows.push_back(std::move(entry));
   }
   Json answer;
   answer["ledger"] = std::move(rows);

@@ -1,6 +1,7 @@
 #include "report/format.h"
 #include "report/holder_answers.h"
 #include "report/json_parts.h"
+#include "report/native_answers.h"
 #include "report/report_answers.h"
 #include "report/space_answers.h"
 #include "report/version.h"
@@ -53,13 +54,6 @@ Json confidence_json(const Process& process, const Incident& incident) {
 
 }  // namespace
 
-static Json owners_json(const MallocOwners& owners) {
-  Json list = Json::array();
-  for (const MallocOwner& row : owners.owners)
-    list.push_back({{"owner", row.owner}, {"count", row.chunks.count}, {"bytes", row.chunks.bytes}});
-  return {{"owners", std::move(list)}, {"unowned", count_bytes(owners.unowned)}, {"total", count_bytes(owners.total)}};
-}
-
 Json report_json(const Process& process, const Incident& incident, std::size_t limit) {
   Json answer;
   answer["findings"] = diagnoses_json(incident.diagnoses);
@@ -77,6 +71,7 @@ Json report_json(const Process& process, const Incident& incident, std::size_t l
   answer["pymalloc"] = incident.obmalloc ? pymalloc_json(*incident.obmalloc) : Json(nullptr);
   answer["malloc"] = process.heap() == nullptr ? Json(nullptr) : malloc_json(*process.heap());
   answer["malloc_owners"] = incident.malloc_owners ? owners_json(*incident.malloc_owners) : Json(nullptr);
+  answer["native"] = incident.native ? native_json(*incident.native) : Json(nullptr);
   answer["confidence"] = confidence_json(process, incident);
   return answer;
 }

@@ -5,6 +5,7 @@
 #include "pyobj/builtins_names.h"
 #include "report/format.h"
 #include "report/holder_answers.h"
+#include "report/native_answers.h"
 #include "report/report_answers.h"
 #include "report/space_answers.h"
 #include "report/text_parts.h"
@@ -344,6 +345,7 @@ std::string report_text(const Process& process, const Incident& incident, const 
   if (incident.obmalloc) text += obmalloc_line(*incident.obmalloc);
   if (process.heap() != nullptr) text += malloc_line(*process.heap());
   if (incident.malloc_owners) text += owners_line(*incident.malloc_owners);
+  if (incident.native) text += native_text(*incident.native, at_most(style, 5));
   text += confidence_section(process, incident, style);
   const std::string warnings = warnings_text(process.findings);
   text += heading("Warnings and notes", style) + (warnings.empty() ? "  none\n" : warnings);

@@ -12,6 +12,7 @@ namespace heapcore {
 namespace {
 
 constexpr std::size_t kTextColumns = 100;
+constexpr std::size_t kTypesShown = 4;  // of a group of the ledger
 
 std::string type_name(const TypeRow& row) {
   return row.module.empty() || is_builtins(row.module) ? row.name : row.module + "." + row.name;
@@ -198,6 +199,12 @@ std::string ledger_text(const Ledger& ledger, const TextStyle& style) {
     ++shown;
     table.add({row.category, bytes_text(row.bytes), percent_text(row.bytes, ledger.mapped_bytes),
                row.not_dumped_bytes == 0 ? "-" : bytes_text(row.not_dumped_bytes), printable(row.detail)});
+    std::string types;
+    for (std::size_t i = 0; i < std::min(row.types.size(), kTypesShown); ++i) {
+      const LedgerType& type = row.types[i];
+      types += fmt::format("{}{} {}", types.empty() ? "  " : ", ", printable(type.type), bytes_text(type.bytes));
+    }
+    if (!types.empty()) table.add({"", "", "", "", types});
   }
   if (rest != 0) {
     table.add({fmt::format("({} more)", ledger.rows.size() - shown), bytes_text(rest),

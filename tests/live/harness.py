@@ -342,6 +342,7 @@ def heapcore(*argv, binary_path=None, seconds=RUN_SECONDS, **popen):
 
 ADDRESS = re.compile(r"0x(0|[1-9a-f][0-9a-f]*)$")
 COUNTED = {"count": int, "bytes": int}
+SAMPLE = {"address": ADDRESS, "text": (str, None)}
 NAMED = {"name": str, "value": str, "address": (ADDRESS, None)}
 
 REFERENCE = {"edge": str, "kind": re.compile("visited$|owned$|buffer$|weak$|conservative$"), "address": ADDRESS,
@@ -451,6 +452,10 @@ COMMANDS = {
                       "advice": str, "objects": [ADDRESS]}],
         "ledger": {}, "retained": ({}, None), "types": ({}, None), "cycles": ({}, None), "audit": ({}, None),
         "threads": ({}, None), "pymalloc": ({}, None), "malloc": ({}, None),
+        "native": ({"total": COUNTED, "classes_count": int, "clusters_count": int,
+                    "classes": [{"name": str, "module": str, "count": int, "bytes": int, "unowned": COUNTED, "samples": [SAMPLE]}],
+                    "clusters": [{"size_from": int, "size_to": int, "first_word": (str, None), "content": str, "held_by": (str, None),
+                                  "count": int, "bytes": int, "samples": [SAMPLE]}]}, None),
         "confidence": {"mapped_bytes": int, "explained_bytes": int, "not_dumped_bytes": int, "cannot_tell": [str]}},
 }
 

@@ -182,7 +182,7 @@ TEST(AnswersJson, Malloc) {
 
 TEST(AnswersJson, LedgerAndReport) {
   Ledger ledger;
-  ledger.rows = {{"file", "/lib/x", 4096, 1024}, {"anonymous", "", 100, 0}};
+  ledger.rows = {{"file", "/lib/x", 4096, 1024, {}}, {"anonymous", "", 100, 0, {{"dict", 60}}}};
   ledger.mapped_bytes = 4196;
   const Json answer = written(ledger_json(ledger));
   ASSERT_EQ(answer["ledger"].size(), 2U);
@@ -209,7 +209,7 @@ TEST(AnswersJson, HostileNamesComeOutAsJson) {
   for (const std::string& name : kHostile) {
     process.snapshot.info.path = process.snapshot.info.command = process.snapshot.info.executable = name;
     process.findings.add({"code", Room::kPyobj, 0, name});
-    ledger.rows.push_back({"file", name, 1, 0});
+    ledger.rows.push_back({"file", name, 1, 0, {{name, 1}}});
     static_cast<void>(written(document_head("report", process)));
   }
   EXPECT_EQ(written(ledger_json(ledger))["ledger"].size(), std::size(kHostile));
@@ -300,7 +300,7 @@ TEST(AnswersText, HostileNamesMoveNoCursor) {
   Ledger ledger;
   Process process;
   for (const std::string& name : kHostile) {
-    ledger.rows.push_back({"file", name, 4096, 1});
+    ledger.rows.push_back({"file", name, 4096, 1, {{name, 1}}});
     ledger.mapped_bytes += 4096;
     process.snapshot.info.path = process.snapshot.info.command = process.snapshot.info.executable = name;
     process.findings.add({"code", Room::kPyobj, 0x1000, name});

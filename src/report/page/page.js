@@ -206,7 +206,10 @@ function ledgerTree() {
     }
     const category = categories.get(row.category);
     category.bytes += row.bytes;
-    category.children.push({ name: row.detail || row.category, kind: category.kind, bytes: row.bytes });
+    const types = (row.types || []).map((type) => ({ name: type.type, kind: category.kind, bytes: type.bytes }));
+    const rest = row.bytes - types.reduce((sum, type) => sum + type.bytes, 0);
+    if (types.length && rest > 0) types.push({ name: "other types", kind: category.kind, bytes: rest });
+    category.children.push({ name: row.detail || row.category, kind: category.kind, bytes: row.bytes, children: types });
   }
   root.children.sort((a, b) => b.bytes - a.bytes);
   return root;
@@ -553,6 +556,25 @@ function allocators() {
   }
 }
 
+// ---- Native memory.
+
+function native() {
+  if (!data.native || !data.native.clusters_count && !data.native.classes_count) return;
+  const node = section("native", "Native memory",
+    "Malloc\u2019s chunks that no Python object owns: " + counted(data.native.total.count, "chunk") + ", " + bytes(data.native.total.bytes) +
+    ". C++ objects are counted by class wherever they are, those that Python objects own too.");
+  const sample = (r) => r.samples.length ? r.samples[0].address + (r.samples[0].text ? " " + r.samples[0].text : "") : "";
+  if (data.native.classes.length) {
+    node.append(el("h3", { text: "C++ objects, by class" }), table(data.native.classes, [size("bytes", (r) => r.bytes), number("count", (r) => r.count),
+      number("no Python object\u2019s", (r) => r.unowned.count), words("class", (r) => r.name), words("its vtable is in", (r) => r.module), words("one of them", sample, "code")],
+      { id: "class-table", limit: 10 }));
+  }
+  const sizes = (r) => count(r.size_from) + (r.size_to > r.size_from ? " to " + count(r.size_to) : "");
+  node.append(el("h3", { text: "The other chunks, by what they are like" }), table(data.native.clusters, [size("bytes", (r) => r.bytes), number("count", (r) => r.count),
+    { title: "chunk bytes", value: (r) => r.size_from, text: sizes, kind: "number" }, words("content", (r) => r.content), words("held by", (r) => r.held_by || "nothing"),
+    words("begins with", (r) => r.first_word), words("one of them", sample, "code")], { id: "cluster-table", limit: 10 }));
+}
+
 // ---- Confidence.
 
 function confidence() {
@@ -583,6 +605,7 @@ waste();
 cycles();
 threads();
 allocators();
+native();
 confidence();
 document.getElementById("nav").append(el("div", {}, ...sections.map((s) => el("a", { href: "#" + s.id, text: s.title }))));
 main.after(el("footer", { text: "Made by heapcore " + data.heapcore + ". This page holds all it shows and loads nothing." }));
