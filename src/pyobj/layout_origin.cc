@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "pyobj/debug_offsets.h"
+#include "pyobj/layout_entries.h"
 
 namespace heapcore {
 
@@ -68,31 +69,18 @@ std::vector<FieldOrigin> describe_layout(const PyTraits& traits, const LayoutOri
   const std::string table = std::string("table ") + traits.layout_version;
   const std::string dwarf = "DWARF of build-id " + origin.build_id;
   std::vector<FieldOrigin> fields;
-  const auto add = [&](const char* structure, const char* field, const Field& place, const Field& in_table,
-                       bool in_dwarf) {
-    if (!place.present()) return;
-    const bool said = origin.debug_offsets && is_carried(structure, field, *traits.layout);
-    fields.push_back({structure, field, place, in_table, in_dwarf ? dwarf : said ? "_Py_DebugOffsets" : table});
-  };
-#define HC_STRUCT(tag)                                                                      \
-  {                                                                                         \
-    constexpr const char* kTag = #tag;                                                      \
-    const auto& structure = traits.layout->tag;                                             \
-    const auto& tabled = table_layout->tag.size_bytes != 0 ? table_layout->tag : structure; \
-    const bool in_dwarf = origin.dwarf && origin.dwarf->tag.size_bytes != 0;
-#define HC_FIELD(name) add(kTag, #name, structure.name, tabled.name, in_dwarf);
-#define HC_FIELD_AT(name, path) add(kTag, #name, structure.name, tabled.name, in_dwarf);
-#define HC_END(tag)             \
-  static_cast<void>(tabled);    \
-  static_cast<void>(structure); \
-  static_cast<void>(in_dwarf);  \
-  static_cast<void>(kTag);      \
+  for (const LayoutEntry& entry : layout_entries()) {
+    if (entry.field == nullptr) continue;
+    const Field place = field_at(*traits.layout, entry.offset);
+    if (!place.present()) continue;
+    const bool tabled = size_at(*table_layout, entry.size_offset) != 0;
+    const bool in_dwarf = origin.dwarf && size_at(*origin.dwarf, entry.size_offset) != 0;
+    const bool said = origin.debug_offsets && is_carried(entry.structure, entry.field, *traits.layout);
+    fields.push_back({entry.structure, entry.field, place, tabled ? field_at(*table_layout, entry.offset) : place,
+                      in_dwarf ? dwarf
+                      : said   ? "_Py_DebugOffsets"
+                               : table});
   }
-#include "pyobj/layouts/fields.def"
-#undef HC_STRUCT
-#undef HC_FIELD
-#undef HC_FIELD_AT
-#undef HC_END
   return fields;
 }
 
