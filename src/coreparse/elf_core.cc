@@ -161,8 +161,11 @@ class HeaderReader {
   }
 
   void add_notes(const GElf_Phdr& segment) {
-    const std::uint64_t present = bytes_in_file(segment);
+    const std::uint64_t there = bytes_in_file(segment);
+    const std::uint64_t present = std::min(there, file_.size() - note_bytes_);
+    if (present < there) out_.notes.cut_short = true;
     if (present == 0) return;
+    note_bytes_ += present;
     Elf_Data* data = elf_getdata_rawchunk(elf_.get(), static_cast<std::int64_t>(segment.p_offset), present, ELF_T_NHDR);
     if (data == nullptr) return;
     GElf_Nhdr header;
@@ -182,6 +185,8 @@ class HeaderReader {
   std::unique_ptr<Elf, int (*)(Elf*)> elf_{nullptr, elf_end};
   GElf_Ehdr header_{};
   CoreHeaders out_;
+  // Of all notes' segments; never more than the file has, however many headers lead to the same bytes.
+  std::uint64_t note_bytes_ = 0;
   std::uint64_t missing_bytes_ = 0;
   Addr first_missing_ = 0;
 };

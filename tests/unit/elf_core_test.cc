@@ -1,8 +1,10 @@
 // open_core() on synthesised cores: every byte must be what the test put there, or be known to be missing.
+#include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <map>
 #include <string>
 
@@ -334,6 +336,39 @@ TEST(ElfCore, RefusesWhatIsNoFile) {
   if (::geteuid() != 0) {
     EXPECT_EQ(code_of(secret.path()), ErrorCode::kNotPermitted);
   }
+}
+
+TEST(ElfCore, ReadsNotesNoMoreOftenThanTheFileHasBytes) {
+  constexpr std::size_t kHeaders = 4000;
+  constexpr std::size_t kNoteBytes = 12 + 8 + 336;  // an NT_PRSTATUS of x86-64
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_ident[EI_VERSION] = EV_CURRENT;
+  header.e_type = ET_CORE;
+  header.e_machine = EM_X86_64;
+  header.e_version = EV_CURRENT;
+  header.e_phoff = sizeof header;
+  header.e_ehsize = sizeof header;
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = kHeaders;
+  Elf64_Phdr notes{};
+  notes.p_type = PT_NOTE;
+  notes.p_offset = sizeof header + kHeaders * sizeof notes;
+  notes.p_filesz = 100 * kNoteBytes;
+  std::string file(reinterpret_cast<const char*>(&header), sizeof header);
+  for (std::size_t i = 0; i < kHeaders; ++i) file.append(reinterpret_cast<const char*>(&notes), sizeof notes);
+  for (std::size_t i = 0; i < 100; ++i) {
+    const Elf64_Nhdr note{5, 336, NT_PRSTATUS};
+    file.append(reinterpret_cast<const char*>(&note), sizeof note);
+    file.append("CORE\0\0\0\0", 8);
+    file.append(336, '\1');
+  }
+  const Result<Snapshot> snapshot = open_bytes(file);
+  ASSERT_TRUE(snapshot);
+  EXPECT_GE(snapshot->threads.size(), 100U);
+  EXPECT_LE(snapshot->threads.size(), file.size() / kNoteBytes);
 }
 
 }  // namespace
