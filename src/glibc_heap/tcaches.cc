@@ -57,10 +57,14 @@ class TcacheFinder {
 };
 
 const TcacheLayout* TcacheFinder::tcache_layout_at(Addr address) {
-  if (!is_aligned(address, kChunkAlignment) || heap_.region_at(address - kChunkHeaderBytes) == nullptr) return nullptr;
+  if (!is_aligned(address, kChunkAlignment)) return nullptr;
+  const Region* region = heap_.region_at(address - kChunkHeaderBytes);
+  if (region == nullptr) return nullptr;
   const std::uint64_t word = reader().load<std::uint64_t>(address - 8).value_or(0);
   for (const TcacheLayout& layout : layouts_) {
-    if (may_hold(word & ~kSizeFlags, layout) && (word & kIsMmapped) == 0) return &layout;
+    // A region can be cut off within the chunk that its size field still claims.
+    const bool whole = region->range.end - (address - kChunkHeaderBytes) >= kChunkHeaderBytes + layout.size_bytes;
+    if (whole && may_hold(word & ~kSizeFlags, layout) && (word & kIsMmapped) == 0) return &layout;
   }
   return nullptr;
 }

@@ -26,6 +26,14 @@ EdgeName named(const char* field, std::uint64_t uncounted = 0) {
   return {What::kField, field, 0, uncounted};
 }
 
+// Whether a frame may run what is there: a code object, or what the snapshot does not hold.
+bool may_be_code(Reader& reader, const PyLayout& layout, TypeTable& types, Addr code) {
+  Addr type = 0;
+  if (!reader.try_load(code + layout.PyObject.ob_type.offset, type)) return true;
+  const TypeId id = types.classify(type).id;
+  return id != kNoType && types.shared_info(id).kind == Kind::kCode;
+}
+
 }  // namespace
 
 void ReferenceReader::visit_frame(Addr frame, RefKind kind, const Sink& visit) {
@@ -47,7 +55,11 @@ void ReferenceReader::visit_frame(Addr frame, RefKind kind, const Sink& visit) {
   visit(field(head, fields.f_locals), kind, named("f_locals"));
   visit(plain(function), kind, named("f_func", uncounted(function)));
   visit(code, kind, named("f_code", uncounted(executable)));
+  // A damaged chain can lead through memory that holds no frames; each would claim what lies behind it.
+  if (!may_be_code(elsewhere_, layout_, types_, code)) return damaged(frame, "a frame runs what is no code object");
   std::uint32_t locals = 0;
+  std::uint32_t stack_slots = 0;
+  const bool sized = elsewhere_.try_load(code + layout_.PyCodeObject.co_stacksize.offset, stack_slots);
   elsewhere_.try_load(code + layout_.PyCodeObject.co_nlocalsplus.offset, locals);
   std::uint64_t count = 0;
   bool running = false;
@@ -67,7 +79,8 @@ void ReferenceReader::visit_frame(Addr frame, RefKind kind, const Sink& visit) {
     count = locals;
     kind = RefKind::kOwned;
   }
-  if (count > kMaxSlots) return damaged(frame, "a frame's size is damaged; its locals are not followed");
+  if (count > kMaxSlots || (sized && count > std::uint64_t{locals} + stack_slots))
+    return damaged(frame, "a frame's size is damaged; its locals are not followed");
   const Bytes slots = words_at(frame, first, count);
   for (std::uint64_t i = 0; i < slots.size() / kWordBytes; ++i) {
     const std::uint64_t slot = word(slots, i * kWordBytes);
