@@ -358,7 +358,12 @@ TEST(ElfCore, ReadsNotesNoMoreOftenThanTheFileHasBytes) {
   notes.p_offset = sizeof header + kHeaders * sizeof notes;
   notes.p_filesz = 100 * kNoteBytes;
   std::string file(reinterpret_cast<const char*>(&header), sizeof header);
-  for (std::size_t i = 0; i < kHeaders; ++i) file.append(reinterpret_cast<const char*>(&notes), sizeof notes);
+  Elf64_Phdr load{};
+  load.p_type = PT_LOAD;
+  load.p_vaddr = kPage;
+  load.p_memsz = kPage;
+  file.append(reinterpret_cast<const char*>(&load), sizeof load);
+  for (std::size_t i = 1; i < kHeaders; ++i) file.append(reinterpret_cast<const char*>(&notes), sizeof notes);
   for (std::size_t i = 0; i < 100; ++i) {
     const Elf64_Nhdr note{5, 336, NT_PRSTATUS};
     file.append(reinterpret_cast<const char*>(&note), sizeof note);
