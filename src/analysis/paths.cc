@@ -26,6 +26,7 @@ std::string_view key_name(std::string_view edge, bool dotted) {
 }
 
 constexpr std::string_view kDict = ".__dict__";
+constexpr std::string_view kCell = ".cell_contents";
 constexpr std::string_view kCoroutine = "coro";  // of a task
 constexpr std::string_view kModules = "sys.modules";
 
@@ -46,6 +47,8 @@ std::string join_edges(const std::vector<std::string>& edges) {
       ++i;
     } else if (i == 1 && edge.ends_with(" in " + text)) {  // a local of a frame that is an object
       text = edge;
+    } else if (i > 0 && edge == kCell && edges[i - 1].starts_with("local ")) {
+      // A local that inner functions use, too, is in a cell.
     } else if (i == 0 || edge.empty() || edge[0] == '.' || edge[0] == '[') {  // "..." too
       text += edge;
     } else {
@@ -96,13 +99,15 @@ HolderPath HolderPaths::path(NodeId node) {
   std::reverse(nodes.begin(), nodes.end());
   if (const RootWord* of = root(nodes.front())) path.root = of->kind;
   const std::size_t first_kept_again = nodes.size() > kMaxSteps ? nodes.size() - kMaxSteps / 2 : 0;
+  bool names = false;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     if (first_kept_again != 0 && i == kMaxSteps / 2) {
       path.omitted = first_kept_again - i;
       i = first_kept_again;
+      names = leads_to_names(edge(nodes[i - 2], nodes[i - 1]));
     }
-    const bool names = !path.steps.empty() && leads_to_names(path.steps.back().edge);
     path.steps.push_back({nodes[i], i == 0 ? root_text(nodes[0]) : edge(nodes[i - 1], nodes[i], names)});
+    names = leads_to_names(path.steps.back().edge);
   }
   return path;
 }
@@ -138,7 +143,8 @@ bool HolderPaths::leads_to(Addr target, RefKind kind, NodeId node) const {
 }
 
 std::string HolderPaths::text_of(NodeId from, const EdgeName& name, bool keys_are_names) {
-  std::string text = edge_text(reader_, process_.runtime()->traits, name, values_ || keys_are_names);
+  const ShownKeys shown = values_ ? ShownKeys::kAll : keys_are_names ? ShownKeys::kNames : ShownKeys::kNone;
+  std::string text = edge_text(reader_, process_.runtime()->traits, name, shown);
   if (name.what != What::kLocal) return text;
   const auto place = frames_.place_inside(graph_.blocks.address(from));
   return place ? fmt::format("{} in {}", text, place->text()) : text;

@@ -161,8 +161,8 @@ class RefsFinder {
     Reference reference;
     reference.address = met.from;
     reference.kind = met.kind;
-    reference.edge =
-        edge_text(workers_.local().objects.reader(), process_.runtime()->traits, met.name, options_.values);
+    const ShownKeys shown = options_.values ? ShownKeys::kAll : ShownKeys::kInterned;
+    reference.edge = edge_text(workers_.local().objects.reader(), process_.runtime()->traits, met.name, shown);
     fill(met.from, reference);
     return reference;
   }

@@ -24,7 +24,6 @@ const char* name_of(std::initializer_list<NamedField> fields, std::uint64_t offs
 RootNames::RootNames(const Process& process, TypeTable& types, bool values, Findings& findings)
     : process_(process),
       runtime_(*process.runtime()),
-      values_(values),
       reader_(process.snapshot.space),
       frames_(process.snapshot, runtime_, types, {values, 0}, findings) {}
 
@@ -57,7 +56,7 @@ std::string RootNames::frame_text(const RootWord& root) {
   const std::optional<FramePlace> place = frames_.place_of_frame(root.place);
   const std::string where = place ? place->text() : fmt::format("a frame at {:#x}", root.place);
   if (root.target == root.place) return where;
-  return fmt::format("{} in {}", edge_text(reader_, runtime_.traits, root.edge, values_), where);
+  return fmt::format("{} in {}", edge_text(reader_, runtime_.traits, root.edge, ShownKeys::kNames), where);
 }
 
 std::string RootNames::interpreter_text(const RootWord& root) const {

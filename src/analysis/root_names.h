@@ -25,7 +25,6 @@ class RootNames {
 
   const Process& process_;
   const PyRuntime& runtime_;
-  bool values_;
   Reader reader_;
   ValueReader frames_;
 };

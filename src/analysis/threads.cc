@@ -29,7 +29,6 @@ class ThreadsFinder {
       : process_(process),
         runtime_(*process.runtime()),
         holders_(holders),
-        values_shown_(values),
         findings_(findings),
         reader_(process.snapshot.space),
         references_(process.snapshot, runtime_, *holders.graph.census.types),
@@ -163,7 +162,7 @@ class ThreadsFinder {
 
   void add_local(StackFrame& frame, Addr target, const EdgeName& edge) {
     FrameLocal local;
-    local.name = edge_text(reader_, runtime_.traits, edge, values_shown_);
+    local.name = edge_text(reader_, runtime_.traits, edge, ShownKeys::kNames);
     if (local.name.starts_with("local ")) local.name.erase(0, 6);
     local.address = target;
     const NodeId node = holders_.graph.blocks.find_object(target);
@@ -255,7 +254,6 @@ class ThreadsFinder {
   const Process& process_;
   const PyRuntime& runtime_;
   const Holders& holders_;
-  bool values_shown_;
   Findings& findings_;
   Reader reader_;
   ReferenceReader references_;

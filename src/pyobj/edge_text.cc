@@ -12,8 +12,10 @@ namespace {
 
 constexpr std::uint64_t kMaxKeyLength = 120;
 
-bool is_identifier(const std::string& text) {
-  const auto is_part = [](unsigned char c) { return c == '_' || c >= 0x80 || std::isalnum(c) != 0; };
+constexpr const char* kWithheld = "<str>";
+
+bool is_name(const std::string& text) {
+  const auto is_part = [](unsigned char c) { return c == '_' || c == '.' || c >= 0x80 || std::isalnum(c) != 0; };
   return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) == 0 &&
          std::all_of(text.begin(), text.end(), is_part);
 }
@@ -31,19 +33,32 @@ bool is_interned(Reader& reader, const PyTraits& traits, Addr str) {
          reader.try_load(str + layout.PyStringObject.ob_sstate.offset, state) && state != 0;
 }
 
-std::string key_text(Reader& reader, const PyTraits& traits, Addr key, bool values) {
-  if (const auto text = decode_str(reader, traits, key, kMaxKeyLength)) {
-    if (values || is_source_name(reader, traits, key)) return fmt::format("'{}'", *text);
-    return "<str>";
+bool is_shown(Reader& reader, const PyTraits& traits, Addr key, const std::string& text, ShownKeys shown) {
+  switch (shown) {
+    case ShownKeys::kNone:
+      return false;
+    case ShownKeys::kInterned:
+      return is_source_name(reader, traits, key);
+    case ShownKeys::kNames:
+      return is_name(text);
+    case ShownKeys::kAll:
+      return true;
   }
+  return false;
+}
+
+std::string key_text(Reader& reader, const PyTraits& traits, Addr key, ShownKeys shown) {
+  if (const auto text = decode_str(reader, traits, key, kMaxKeyLength))
+    return is_shown(reader, traits, key, *text, shown) ? fmt::format("'{}'", *text) : kWithheld;
   if (const auto number = small_int(reader, traits, key)) return fmt::format("{}", *number);
   return fmt::format("<key at {:#x}>", key);
 }
 
-std::string attribute_name(Reader& reader, const PyTraits& traits, Addr name_at) {
+std::string attribute_name(Reader& reader, const PyTraits& traits, Addr name_at, ShownKeys shown) {
   Addr name = 0;
   if (reader.try_load(name_at, name)) {
-    if (auto text = decode_str(reader, traits, name, kMaxKeyLength)) return *text;
+    if (auto text = decode_str(reader, traits, name, kMaxKeyLength))
+      return shown == ShownKeys::kAll || is_name(*text) ? *text : kWithheld;
   }
   return "?";
 }
@@ -61,7 +76,8 @@ std::string local_name(Reader& reader, const PyTraits& traits, Addr code, std::u
         !reader.try_load(names + layout.PyVarObject.ob_size.offset, length)) {
       continue;
     }
-    if (index < length) return attribute_name(reader, traits, names + layout.PyTupleObject.ob_item.offset + index * 8);
+    const Addr name_at = names + layout.PyTupleObject.ob_item.offset + index * 8;
+    if (index < length) return attribute_name(reader, traits, name_at, ShownKeys::kAll);
     index -= length;
   }
   return fmt::format("#{}", index);
@@ -72,21 +88,21 @@ std::string local_name(Reader& reader, const PyTraits& traits, Addr code, std::u
 bool is_source_name(Reader& reader, const PyTraits& traits, Addr address) {
   if (!is_interned(reader, traits, address)) return false;
   const auto text = decode_str(reader, traits, address, kMaxKeyLength);
-  return text && is_identifier(*text);
+  return text && text->find('.') == std::string::npos && is_name(*text);
 }
 
-std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& name, bool values) {
+std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& name, ShownKeys shown) {
   switch (name.what) {
     case What::kField:
       return fmt::format(".{}", name.field);
     case What::kAttribute:
-      return "." + attribute_name(reader, traits, name.a);
+      return "." + attribute_name(reader, traits, name.a, shown);
     case What::kSlot:
       return "." + reader.c_string(name.a, kMaxKeyLength).value_or("?");
     case What::kDictKey:
-      return fmt::format("key {}", key_text(reader, traits, name.a, values));
+      return fmt::format("key {}", key_text(reader, traits, name.a, shown));
     case What::kDictValue:
-      return fmt::format("[{}]", key_text(reader, traits, name.a, values));
+      return fmt::format("[{}]", key_text(reader, traits, name.a, shown));
     case What::kItem:
       return fmt::format("{}[{}]", name.field, name.a);
     case What::kMember:

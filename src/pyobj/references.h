@@ -64,9 +64,16 @@ struct EdgeName {
   std::uint64_t index() const { return b & ~kUncounted; }
 };
 
-// ".func", ".name", "['key']", "[3]", "local x". A key is shown if it is one that the program's source names (interned,
-// and an identifier), or an int; others only with `values`.
-std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& name, bool values);
+// Which str keys of a dict are shown. Names are identifiers, in dotted parts: what is none is data, whatever its dict.
+enum class ShownKeys : std::uint8_t {
+  kNone,
+  kInterned,  // names that are interned, as those in source code are; but data may be, too
+  kNames,     // the dict is a module's, a class's or an instance's
+  kAll,
+};
+
+// ".func", ".name", "['key']", "[3]", "local x"; a str that is not shown reads "<str>". Keys that are ints are shown.
+std::string edge_text(Reader& reader, const PyTraits& traits, const EdgeName& name, ShownKeys shown);
 
 // Which references the objects of a type have.
 struct ReferencePlan {

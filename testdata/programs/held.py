@@ -182,7 +182,7 @@ def write_truth():
 
 module_global = thing("global", "__main__.module_global")
 in_list = [None, [thing("list", "__main__.in_list[1][0]")]]
-in_dict = {"key": thing("dict", "__main__.in_dict['key']"), 7: thing("int key", "__main__.in_dict[7]")}
+in_dict = {"key": thing("dict", "__main__.in_dict[<str>]"), 7: thing("int key", "__main__.in_dict[7]")}
 as_key = {thing("dict key", "__main__.as_key -> key <key at ADDRESS>"): 1}
 in_set = {thing("set", "__main__.in_set -> member")}
 in_tuple = (1, (thing("tuple", "__main__.in_tuple[1][0]"),))

@@ -55,7 +55,9 @@ def main():
     session.token = secrets[1] * 2
     session.raw = secrets[2].encode() * 2
     session.by_key = {secrets[3]: bytearray(900000), secrets[4]: {secrets[4]: bytearray(700000)}}
+    session.by_name = {sys.intern(password.replace("-", "_")): bytearray(800000)}
     setattr(session, "large", [secrets[5]] * 100000)
+    setattr(session, secrets[5], bytearray(600000))
     main.session = session
     for number in range(2000):
         Job(number)

@@ -32,7 +32,7 @@ struct OfType {
 void list(const ObjectView& object, ReferenceReader& references, Reader& reader, const PyTraits& traits) {
   references.for_each(object, [&](Addr target, RefKind kind, const EdgeName& name) {
     std::printf("%#lx %s %#lx %s\n", object.address, std::string(ref_kind_name(kind)).c_str(), target,
-                edge_text(reader, traits, name, false).c_str());
+                edge_text(reader, traits, name, ShownKeys::kInterned).c_str());
   });
 }
 

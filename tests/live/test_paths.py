@@ -86,6 +86,13 @@ class Paths(harness.TargetTest):
                         wrong.append((way, self.expected(address, path), paths[0]["text"]))
                 self.assertEqual(wrong, [])
 
+    def test_keys_are_shown_when_asked_for(self):
+        for label, arguments in self.views:
+            with self.subTest(label):
+                address = hex(self.truth["held"]["dict"][0])
+                texts = [self.ask(arguments, address, *more)["paths"][0]["text"] for more in ((), ("--values",))]
+                self.assertEqual(texts, ["__main__.in_dict[<str>]", "__main__.in_dict['key']"])
+
     def test_of_a_type(self):
         for label, arguments in self.views:
             with self.subTest(label):
