@@ -299,7 +299,7 @@ class CycleFinder {
       group.edges.push_back(paths_.edge(cycle[i], next, names));
     }
     group.example = graph_.blocks.address(cycle.front());
-    group.closing_edge = group.types.back() + group.edges.back();
+    group.closing_edge = join_edges({group.types.back(), group.edges.back()});
   }
 
   using Key = std::tuple<bool, bool, std::vector<std::uint32_t>>;

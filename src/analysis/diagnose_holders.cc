@@ -3,225 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <optional>
 
 #include "analysis/diagnosis_rules.h"
-#include "pyobj/containers.h"
-#include "pyobj/values.h"
+#include "analysis/piles.h"
 #include "support/units.h"
 
 namespace heapcore {
 namespace {
-
-constexpr std::uint64_t kManyItems = 100;
-constexpr std::uint64_t kMostPercent = 70;      // of what a node retains, that makes it a way and no place
-constexpr std::uint64_t kItemsPercent = 50;     // of a pile, that its items make up
-constexpr std::size_t kMostLooked = 1'000'000;  // nodes looked at for the items of one pile
-constexpr int kMaxNested = 3;                   // containers in containers, down to the items
-
-struct Group {
-  std::uint64_t count = 0;
-  std::uint64_t retained_bytes = 0;
-  NodeId example = kNoNode;
-  std::vector<NodeId> members;
-};
-
-// What most of a pile is: "40,000 __main__.Processor".
-struct PileItems {
-  std::string type;
-  TypeId type_id = kNoType;
-  Group group;
-};
-
-// Where memory piles up: below `point`, in parts that are small by themselves.
-struct Pile {
-  NodeId point = kNoNode;
-  NodeId holder = kNoNode;  // the object that `point` is, or is a table of
-  std::uint64_t bytes = 0;
-};
-
-// The place that a path gives what it leads to, from the last step that is no dict of names.
-struct Owner {
-  enum class Kind : std::uint8_t { kClass, kModule, kLruCache, kTraceback, kFrame, kOther } kind = Kind::kOther;
-  NodeId node = kNoNode;
-};
-
-class PileFinder {
- public:
-  PileFinder(const Process& process, const Holders& holders, bool values, Findings& findings)
-      : process_(process),
-        graph_(holders.graph),
-        blocks_(holders.graph.blocks),
-        retained_(holders.retained),
-        reader_(process.snapshot.space),
-        values_(process.snapshot, *process.runtime(), *holders.graph.census.types, {values, 10}, findings),
-        paths(process, holders.graph, values, findings) {}
-
-  // From the top of the tree down: through what leads to names (modules, classes) to all that is large there; through
-  // other objects as long as one part is most of what they retain, as accumulation_point() does.
-  std::vector<Pile> piles(std::uint64_t least_bytes) {
-    std::vector<Pile> found;
-    std::vector<NodeId> pending;
-    for (const NodeId node : retained_.top) {
-      if (retained_.bytes[node] < least_bytes) break;  // the largest come first
-      pending.push_back(node);
-    }
-    while (!pending.empty()) {
-      const NodeId node = pending.back();
-      pending.pop_back();
-      std::uint64_t rest = retained_.bytes[node];
-      std::uint64_t largest = 0;
-      std::vector<NodeId> large;
-      for (const NodeId child : retained_.children.row(node)) {
-        if (retained_.bytes[child] < least_bytes) continue;
-        largest = std::max(largest, retained_.bytes[child]);
-        rest -= retained_.bytes[child];
-        large.push_back(child);
-      }
-      const bool descend =
-          !large.empty() && (is_namespace(node) || largest >= retained_.bytes[node] / 100 * kMostPercent);
-      if (descend) pending.insert(pending.end(), large.begin(), large.end());
-      const std::uint64_t bytes = descend ? rest : retained_.bytes[node];
-      if (bytes >= least_bytes) found.push_back({node, object_above(node), bytes});
-    }
-    return found;
-  }
-
-  // Of the parts of a pile those of the type that makes up most of it; of lists in a dict, what is in the lists.
-  PileItems items(const Pile& pile) const {
-    PileItems best;
-    std::vector<NodeId> from{pile.point};
-    for (int depth = 0; depth < kMaxNested; ++depth) {
-      PileItems below = largest_group(from);
-      if (below.group.retained_bytes < pile.bytes / 100 * kItemsPercent) break;
-      if (depth > 0 && !is_instance(below.type_id)) break;
-      best = std::move(below);
-      if (!is_container(best.type_id)) break;
-      from = best.group.members;
-    }
-    best.group.members.clear();
-    return best;
-  }
-
-  Owner owner(NodeId node, const HolderPath& path) const {
-    for (auto step = path.steps.rbegin(); step != path.steps.rend(); ++step) {
-      const Kind kind = kind_at(step->node);
-      if (kind == Kind::kLruCache) return {Owner::Kind::kLruCache, step->node};
-      if (step->node == node) continue;
-      if (kind == Kind::kTraceback) return {Owner::Kind::kTraceback, step->node};
-      if (kind == Kind::kType || kind == Kind::kClassicClass) return {Owner::Kind::kClass, step->node};
-      if (kind == Kind::kModule) return {Owner::Kind::kModule, step->node};
-      if (kind != Kind::kDict || !HolderPaths::leads_to_names(step->edge)) return {Owner::Kind::kOther, step->node};
-    }
-    return {path.root == RootKind::kFrame ? Owner::Kind::kFrame : Owner::Kind::kOther, kNoNode};
-  }
-
-  bool is_container(TypeId type) const {
-    if (type == kNoType) return false;
-    const Kind kind = graph_.census.types->info(type).kind;
-    return kind == Kind::kDict || kind == Kind::kOrderedDict || kind == Kind::kDefaultDict || kind == Kind::kList ||
-           kind == Kind::kTuple || kind == Kind::kSet || kind == Kind::kDeque;
-  }
-  bool holds_in_container(const Pile& pile) const { return is_container(blocks_.type(pile.holder)); }
-
-  // Of a class that Python code defines, and not of a container.
-  bool is_instance(TypeId type) const {
-    return type != kNoType && graph_.census.types->info(type).kind == Kind::kInstance;
-  }
-
-  std::string maxsize(NodeId cache) {
-    for (const ValuePart& field : values_.describe(blocks_.address(cache)).fields) {
-      if (field.name == "maxsize") return field.text;
-    }
-    return "?";
-  }
-
-  // The type of an object of the program's own that the first key of an lru_cache's dict holds; empty if there is none.
-  std::string kept_by_keys(NodeId dict) {
-    ContainerReader containers(reader_, process_.runtime()->traits, 1);
-    const Items items = containers.dict(blocks_.address(dict));
-    const NodeId key = items.items.empty() ? kNoNode : blocks_.find_object(items.items[0].key);
-    if (key == kNoNode) return "";
-    for (const NodeId part : graph_.out.row(key)) {
-      if (blocks_.is_object(part) && is_instance(blocks_.type(part))) return graph_.type_name(part);
-    }
-    return "";
-  }
-
-  // Of a pile, what is there because tracebacks are: they hold the frames of calls that are over, and those their
-  // locals.
-  std::uint64_t tracebacks_hold(const Pile& pile) const {
-    std::uint64_t bytes = 0;
-    std::vector<std::pair<NodeId, int>> pending{{pile.point, 0}};
-    for (std::size_t at = 0; at < pending.size() && at < kMostLooked; ++at) {
-      const auto [node, depth] = pending[at];
-      for (const NodeId child : retained_.children.row(node)) {
-        if (blocks_.is_object(child) && kind_at(child) == Kind::kTraceback) {
-          bytes += retained_.bytes[child];
-        } else if (depth < kMaxNested) {
-          pending.emplace_back(child, depth + (blocks_.is_object(child) ? 1 : 0));
-        }
-      }
-    }
-    return bytes;
-  }
-
- private:
-  Kind kind_at(NodeId node) const {
-    if (!blocks_.is_object(node)) return Kind::kUnknown;
-    return graph_.census.types->info(blocks_.type(node)).kind;
-  }
-
-  // A module, a class, the dict of one, or its table.
-  bool is_namespace(NodeId node) {
-    node = object_above(node);
-    if (node == kNoNode) return true;
-    const Kind kind = kind_at(node);
-    if (kind == Kind::kModule || kind == Kind::kType || kind == Kind::kClassicClass) return true;
-    if (kind != Kind::kDict) return false;
-    const HolderPath path = paths.path(node);
-    return !path.steps.empty() && HolderPaths::leads_to_names(path.steps.back().edge);
-  }
-
-  NodeId object_above(NodeId node) const {
-    while (node < blocks_.size() && !blocks_.is_object(node)) node = retained_.tree.idom[node];
-    return node < blocks_.size() ? node : kNoNode;
-  }
-
-  // Of what `from` dominate, through their tables, the type that retains most.
-  PileItems largest_group(const std::vector<NodeId>& from) const {
-    std::map<std::string, Group> groups;
-    std::vector<NodeId> pending = from;
-    for (std::size_t at = 0; at < pending.size() && at < kMostLooked; ++at) {
-      for (const NodeId child : retained_.children.row(pending[at])) {
-        if (!blocks_.is_object(child)) {
-          pending.push_back(child);
-          continue;
-        }
-        Group& group = groups[graph_.type_name(child)];
-        ++group.count;
-        group.retained_bytes += retained_.bytes[child];
-        group.example = child;
-        group.members.push_back(child);
-      }
-    }
-    const auto most = std::max_element(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
-      return a.second.retained_bytes < b.second.retained_bytes;
-    });
-    if (most == groups.end()) return {};
-    return {most->first, blocks_.type(most->second.example), std::move(most->second)};
-  }
-
-  const Process& process_;
-  const HeapGraph& graph_;
-  const BlockTable& blocks_;
-  const Retained& retained_;
-  Reader reader_;
-  ValueReader values_;
-
- public:
-  HolderPaths paths;
-};
 
 // What is known of a pile, for the rules.
 struct Suspect {
@@ -234,18 +23,36 @@ struct Suspect {
   PileItems items;
   std::string maxsize;    // of an lru_cache; else empty
   std::string keys_keep;  // the type of what an lru_cache's keys hold, where that is of the program's own
+  std::string owner_type;
+  std::string queue_type;          // of the queue whose items they are; else empty
+  std::uint64_t dict_entries = 0;  // of a dict
 
   std::string held() const {
-    return items.group.count == 0 ? type : fmt::format("{} {}", count_text(items.group.count), items.type);
+    if (items.group.count == 0) return type;
+    const char* keys_too = dict_entries != 0 && items.group.count > dict_entries ? ", keys and values" : "";
+    return fmt::format("{} {}{}", count_text(items.group.count), items.type, keys_too);
   }
+  bool has_name() const { return owner.kind == Owner::Kind::kClass || owner.kind == Owner::Kind::kModule; }
 };
+
+// What holds them for good, of what has no name of its own.
+std::string keeper(const Suspect& suspect) {
+  return suspect.owner_type.empty()
+             ? fmt::format("no call in progress holds the {}", suspect.type)
+             : fmt::format("the {} belongs to a {}, which no call in progress holds", suspect.type, suspect.owner_type);
+}
 
 void registry(const Suspect& suspect, Diagnosis& found) {
   const bool on_class = suspect.owner.kind == Owner::Kind::kClass;
   found.code = "static-registry";
   found.title = fmt::format("{} holds {}, which retain {}", suspect.text, suspect.held(), bytes_text(found.bytes));
-  found.evidence.push_back(fmt::format("the {} is {} of a {}, so it lives as long as the program", suspect.type,
-                                       on_class ? "an attribute" : "a global", on_class ? "class" : "module"));
+  if (suspect.has_name()) {
+    found.evidence.push_back(fmt::format("the {} is {} of a {}, so it lives as long as the program", suspect.type,
+                                         on_class ? "an attribute" : "a global", on_class ? "class" : "module"));
+  } else {
+    found.severity = Severity::kMedium;
+    found.evidence.push_back(keeper(suspect));
+  }
   found.evidence.push_back(fmt::format("nothing but {} leads to these {} {}: taken from it, they would go",
                                        suspect.text, count_text(suspect.items.group.count), suspect.items.type));
   found.advice = fmt::format(
@@ -276,6 +83,7 @@ void container(const Suspect& suspect, Diagnosis& found) {
   found.severity = Severity::kMedium;
   found.title = fmt::format("{} keeps {}: {}", suspect.text, suspect.held(), bytes_text(found.bytes));
   found.evidence.push_back(fmt::format("nothing but this {} leads to them", suspect.type));
+  if (!suspect.has_name()) found.evidence.push_back(keeper(suspect));
   found.evidence.emplace_back("one core does not tell whether it still grows: two, and `heapcore diff`, do");
   found.advice = fmt::format(
       "If it is a cache, bound {} (functools.lru_cache with a maxsize, "
@@ -304,7 +112,9 @@ void dominant(const Suspect& suspect, Diagnosis& found) {
   found.code = "dominant-holder";
   found.severity = Severity::kLow;  // it may well be what the program is for
   found.title = fmt::format("{} retains {}", suspect.text, bytes_text(found.bytes));
-  if (suspect.items.group.count != 0) found.evidence.push_back("most of it is " + suspect.held());
+  if (suspect.pile.is_chain)
+    found.evidence.emplace_back("what it holds leads from one to the next, as in a linked list");
+  if (suspect.items.group.count > 1) found.evidence.push_back("most of it is " + suspect.held());
   found.evidence.push_back(fmt::format("it is a {}; all of this would go with it", suspect.type));
   found.advice = fmt::format(
       "Where it is no longer needed, let go of it; `heapcore retained TARGET {:#x}` shows what "
@@ -312,17 +122,51 @@ void dominant(const Suspect& suspect, Diagnosis& found) {
       suspect.address);
 }
 
+void queue(const Suspect& suspect, Diagnosis& found) {
+  container(suspect, found);
+  found.title = fmt::format("{} holds {} that nobody took: {}", suspect.text, suspect.held(), bytes_text(found.bytes));
+  found.evidence.push_back("they wait in a " + suspect.queue_type);
+  found.advice =
+      "See whether what takes from it still runs (`heapcore threads`), and give it a maxsize, so that who puts more in "
+      "than is taken out has to wait.";
+}
+
+// Objects of which each is held by several, or by C code; nothing where each is held by something else.
+std::optional<Diagnosis> held_together(PileFinder& finder, NodeId point, const PileItems& items) {
+  const Ways ways = finder.ways_to(items.group);
+  if (ways.texts.empty() && point == kNoNode) return std::nullopt;
+  const HolderPath path = finder.paths.path(ways.example);
+  const bool registry = finder.is_instance(items.type_id) && finder.owner(ways.example, path).outlives_calls;
+  Diagnosis found;
+  found.code = registry ? "static-registry" : "dominant-holder";
+  found.severity = registry ? Severity::kMedium : Severity::kLow;
+  found.bytes = items.group.retained_bytes;
+  const std::string holders =
+      ways.texts.empty() ? finder.paths.path(point).text() : fmt::format("{}", fmt::join(ways.texts, " and "));
+  found.title = fmt::format("{} {} {} {}, which retain {}", holders, ways.texts.size() > 1 ? "together hold" : "holds",
+                            count_text(items.group.count), items.type, bytes_text(found.bytes));
+  if (ways.texts.size() > 1)
+    found.evidence.emplace_back("each of them is held by several: it goes when the last lets go of it");
+  found.evidence.push_back("such as " + path.text());
+  found.objects.push_back(finder.address(ways.example));
+  found.advice = fmt::format(
+      "Take what is done with out of all that holds it, or let all but one hold it weakly "
+      "(weakref.WeakValueDictionary, "
+      "WeakSet); `heapcore paths TARGET {:#x}` shows what holds one of these {}.",
+      found.objects.front(), items.type);
+  return found;
+}
+
 using Rule = void (*)(const Suspect&, Diagnosis&);
 
 Rule rule_for(const Suspect& suspect, const PileFinder& finder) {
-  const Owner::Kind owner = suspect.owner.kind;
-  if (owner == Owner::Kind::kLruCache) return lru_cache;
-  if (owner == Owner::Kind::kTraceback) return traceback;
+  if (suspect.owner.kind == Owner::Kind::kLruCache) return lru_cache;
+  if (suspect.owner.kind == Owner::Kind::kTraceback) return traceback;
   if (suspect.text.ends_with(".queries_log")) return query_log;
   if (finder.tracebacks_hold(suspect.pile) >= suspect.pile.bytes / 100 * kItemsPercent) return traceback;
-  const bool long_lived = owner == Owner::Kind::kClass || owner == Owner::Kind::kModule;
   const bool many = suspect.items.group.count >= kManyItems && finder.holds_in_container(suspect.pile);
-  if (!long_lived || !many) return dominant;
+  if (many && !suspect.queue_type.empty()) return queue;
+  if (!many || !suspect.owner.outlives_calls) return dominant;
   return finder.is_instance(suspect.items.type_id) ? registry : container;
 }
 
@@ -331,8 +175,17 @@ Rule rule_for(const Suspect& suspect, const PileFinder& finder) {
 void Rules::holders() {
   const HeapGraph& graph = incident_.holders->graph;
   PileFinder finder(process_, *incident_.holders, options_.values, findings_);
+  const auto together = [&](NodeId point) {
+    bool any = false;
+    for (const PileItems& items : finder.held_together(point, least_bytes())) {
+      std::optional<Diagnosis> found = held_together(finder, point, items);
+      any = any || found;
+      if (found) found_.push_back(*std::move(found));
+    }
+    return any;
+  };
   for (const Pile& pile : finder.piles(least_bytes())) {
-    if (pile.holder == kNoNode) continue;
+    if (finder.is_namespace(pile.point) && (together(pile.point) || pile.holder == kNoNode)) continue;
     Suspect suspect;
     suspect.pile = pile;
     suspect.address = graph.blocks.address(pile.holder);
@@ -342,6 +195,11 @@ void Rules::holders() {
     suspect.type = graph.type_name(pile.holder);
     suspect.owner = finder.owner(pile.holder, suspect.path);
     suspect.items = finder.items(pile);
+    suspect.dict_entries = finder.entries(pile.holder);
+    if (suspect.owner.node != kNoNode) suspect.owner_type = graph.type_name(suspect.owner.node);
+    for (const NodeId node : {pile.holder, suspect.owner.node}) {
+      if (finder.is_queue(node)) suspect.queue_type = graph.type_name(node);
+    }
     if (suspect.owner.kind == Owner::Kind::kLruCache) {
       suspect.text = finder.paths.path(suspect.owner.node).text();
       suspect.maxsize = finder.maxsize(suspect.owner.node);
@@ -359,6 +217,7 @@ void Rules::holders() {
     }
     found_.push_back(std::move(found));
   }
+  together(kNoNode);
 }
 
 }  // namespace heapcore

@@ -26,7 +26,7 @@ std::string edge_to_cut(const CycleGroup& group) {
   for (std::size_t i = group.types.size(); i-- > 0;) {
     const std::string& type = group.types[i];
     const bool own = without_builtins(type) == type;
-    if (own && group.edges[i] != ".__dict__") return group.types[i] + group.edges[i];
+    if (own && group.edges[i] != ".__dict__") return join_edges({group.types[i], group.edges[i]});
     if (group.edges[i].starts_with("['") && i > 0 && group.edges[i - 1] == ".__dict__")
       return group.types[i - 1] + "." + group.edges[i].substr(2, group.edges[i].size() - 4);
   }
@@ -147,7 +147,7 @@ void Rules::task_pileup() {
   for (const auto& [place, pile] : piles) {
     if (pile.count < kLeastTasks && !(pile.count > 1 && worth_saying(pile.retained_bytes))) continue;
     const std::uint64_t bytes = pile.retained_bytes;
-    Diagnosis& found = add("task-pileup", severity(bytes), bytes,
+    Diagnosis& found = add("task-pileup", worth_saying(bytes) ? severity(bytes) : Severity::kLow, bytes,
                            fmt::format("{} wait at {}", counted(pile.count, "asyncio task"), place));
     found.evidence.push_back(fmt::format("they retain {}", share(bytes)));
     const auto most = std::max_element(pile.waits_for.begin(), pile.waits_for.end(),

@@ -17,6 +17,7 @@ import unittest
 import harness
 
 PASSWORD = "xyzzy-9f31c07b"
+PASSWORD_NAME = PASSWORD.replace("-", "_")  # a key that might be a name in the source, and is interned
 HEADER_KEYS = {"schema", "heapcore", "command", "target", "warnings", "notes"}
 SINGLE_COMMANDS = ("ledger", "retained", "types", "map", "pins", "waste", "cycles", "audit", "threads", "pymalloc", "malloc")
 
@@ -195,6 +196,7 @@ class Secrets(ReportTest):
                 with self.subTest(view + ", " + form):
                     self.assertGreater(len(text), 1000)
                     self.assertNotIn(PASSWORD, text)
+                    self.assertNotIn(PASSWORD_NAME, text)
 
     def test_values_are_shown_when_asked_for(self):
         """Else the test before would say nothing: here the same secret is there."""
@@ -258,6 +260,40 @@ class Conditions(ReportTest):
             answer = harness.heapcore("report", *self.views["core"], "--fail-if", "rss>1G")
             self.assertEqual(answer.status, 2, str(answer))
             self.assertIn("core", answer.stderr)
+
+
+class Piles(ReportTest):
+    """How findings name what piles up, wherever that is."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.target = cls.start([cls.interpreter.path, "-B", "-S", os.path.join(harness.PROGRAMS, "piles.py")]).wait_ready()
+        cls.report = harness.heapcore("report", "--pid", str(cls.target.pid), "--json").document
+
+    def check(self, code, severity, title, *said):
+        found = [f for f in self.report["findings"] if title in f["title"]]
+        self.assertEqual([(f["code"], f["severity"]) for f in found], [(code, severity)], self.report["findings"])
+        text = "\n".join(found[0]["evidence"] + [found[0]["advice"]])
+        self.assertEqual([words for words in said if words not in text], [], text)
+        self.assertGreater(found[0]["bytes"], 4000 * 4500)
+        self.assertLess(found[0]["bytes"], 1.1 * 4000 * 4800)
+
+    def test_on_an_object_that_is_a_global(self):
+        self.check("static-registry", "medium", "__main__.service.seen holds 4,000 __main__.Record", "belongs to a __main__.Service",
+                   "WeakValueDictionary")
+
+    def test_in_a_queue(self):
+        self.check("unbounded-cache", "medium", "__main__.service.jobs.queue holds 4,000 dict that nobody took", "maxsize")
+
+    def test_held_twice(self):
+        self.check("static-registry", "medium", "__main__.everything[...] and other.by_name[...] together hold 4,000 __main__.Record",
+                   "held by several")
+
+    def test_in_a_linked_list(self):
+        self.check("dominant-holder", "low", "__main__.head retains", "from one to the next")
+
+    def test_no_more_than_those(self):
+        self.assertEqual(len(self.report["findings"]), 4, self.report["findings"])
 
 
 class Interrupted(ReportTest):
@@ -372,7 +408,7 @@ while True: os.read(0, 1) or __import__("time").sleep(1000)
         self.assertIn(b"Where the memory is", out)
 
 
-for base in (Sections, Secrets):
+for base in (Sections, Secrets, Piles):
     harness.make_test_classes(base, some_interpreters())
 for base in (Conditions, Interrupted):
     harness.make_test_classes(base, some_interpreters()[:1])
