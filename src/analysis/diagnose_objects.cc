@@ -25,7 +25,7 @@ constexpr std::uint64_t kLeastTasks = 1000;  // that stand at one place
 std::string edge_to_cut(const CycleGroup& group) {
   for (std::size_t i = group.types.size(); i-- > 0;) {
     const std::string& type = group.types[i];
-    const bool own = without_builtins(type) == type;
+    const bool own = without_builtins(type) == type && type != "functools.partial";
     if (own && group.edges[i] != ".__dict__") return join_edges({group.types[i], group.edges[i]});
     if (group.edges[i].starts_with("['") && i > 0 && group.edges[i - 1] == ".__dict__")
       return group.types[i - 1] + "." + group.edges[i].substr(2, group.edges[i].size() - 4);
@@ -89,9 +89,13 @@ void Rules::uncollected_cycles() {
   if (!cycles.gc_enabled) found.evidence.emplace_back("the collector is switched off (gc.disable())");
   const std::string first =
       cycles.gc_enabled ? "Call gc.collect() at a quiet moment" : "Call gc.enable(), or gc.collect() at quiet moments";
+  const bool classes = !garbage.empty() && without_builtins(garbage[0]->closing_edge).starts_with("type.");
   found.advice =
-      garbage.empty()
-          ? first + "."
+      garbage.empty() ? first + "."
+      : classes
+          ? first +
+                "; better, make each class once and keep it: a class refers to itself by its __mro__, so that only the "
+                "collector can free it."
           : fmt::format("{}; better, let there be no cycle: hold {} by a weakref.ref, or clear it when done.", first,
                         edge_to_cut(*garbage[0]));
 }

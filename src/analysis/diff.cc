@@ -1,5 +1,7 @@
 #include "analysis/diff.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -123,10 +125,21 @@ void cut(std::vector<T>& list, std::size_t limit) {
   if (limit != 0 && list.size() > limit) list.resize(limit);
 }
 
+// Their objects have addresses and types in common only by chance.
+void note_strangers(const TargetInfo& older, const TargetInfo& newer, Findings& findings) {
+  const bool other_pid = older.pid != 0 && newer.pid != 0 && older.pid != newer.pid;
+  if (!other_pid && older.executable == newer.executable) return;
+  const auto name = [](const TargetInfo& info) { return fmt::format("process {}, {}", info.pid, info.executable); };
+  findings.note("other-process", Room::kAnalysis, 0,
+                fmt::format("the older is of {}, the newer of {}: what survived can only be told of one process",
+                            name(older), name(newer)));
+}
+
 }  // namespace
 
 Diff compare(Process& older, Process& newer, const DiffOptions& options, Progress& progress, Timings& timings) {
   Diff diff;
+  note_strangers(older.snapshot.info, newer.snapshot.info, newer.findings);
   BlockTable older_blocks;
   const Census older_census =
       timings.time("decode the older", [&] { return take_census(older, progress, older.findings, &older_blocks); });

@@ -106,5 +106,21 @@ class Comings(DiffTest):
         self.assertGreater(told["reused"], 100, "no address was used again, so this shows little")
 
 
+class SameAndOther(unittest.TestCase):
+    CORES = [os.path.join(harness.ROOT, "testdata", name + ".core.zst") for name in ("leaky_worker", "three_threads")]
+
+    def notes(self, document):
+        return [note["code"] for note in document["notes"] if note["code"] == "other-process"]
+
+    def test_nothing_changed(self):
+        document = harness.check_contract(harness.heapcore("diff", self.CORES[0], self.CORES[0], "--json", "--limit", "0"))
+        changes = [row for row in document["types"] if row["grown_bytes"] or row["new"]["count"] or row["gone"]["count"]]
+        self.assertEqual((changes, self.notes(document)), ([], []))
+
+    def test_another_process(self):
+        document = harness.check_contract(harness.heapcore("diff", *self.CORES, "--json"))
+        self.assertEqual(self.notes(document), ["other-process"])
+
+
 if __name__ == "__main__":
     harness.main()
