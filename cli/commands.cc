@@ -29,6 +29,7 @@
 #include "report/show_answers.h"
 #include "space_commands.h"
 #include "terminal.h"
+#include "trace_command.h"
 #include "watch_command.h"
 
 namespace heapcore {
@@ -47,6 +48,7 @@ class Command {
   Answer run() {
     if (options_.command == "types") return types();
     if (options_.command == "diff") return diff();
+    if (options_.command == "trace") return trace();
     if (options_.command == "malloc") return answer_malloc(options_, process_, progress_, timings_, style_);
     if (options_.command == "verify") return answer_verify(options_, process_, progress_, timings_, style_);
     if (options_.command == "pymalloc") return pymalloc();
@@ -109,8 +111,14 @@ class Command {
     return {ledger_json(stock.ledger), ledger_text(stock.ledger, style_)};
   }
 
-  Answer diff() {
-    Result<Answer> answer = answer_diff(options_, process_, progress_, timings_, style_);
+  Answer trace() {
+    if (no_python()) return {Json::object(), no_python_text()};
+    return or_failed(answer_trace(options_, process_, progress_, timings_, style_));
+  }
+
+  Answer diff() { return or_failed(answer_diff(options_, process_, progress_, timings_, style_)); }
+
+  Answer or_failed(Result<Answer> answer) {
     if (answer) return std::move(*answer);
     failed_ = answer.error();
     return {};
@@ -236,8 +244,8 @@ ExitStatus answer_command(const Options& options, Progress& progress, Timings& t
   if (!output.open()) return ExitStatus::kUnreadable;
   TargetName target = options.target;
   // These do not show malloc's layout, so they need not know where it comes from.
-  const std::string_view kWithoutMalloc[] = {"types", "pymalloc", "show",  "refs", "retained", "cycles",
-                                             "paths", "threads",  "audit", "map",  "pins",     "waste"};
+  const std::string_view kWithoutMalloc[] = {"types",   "pymalloc", "show", "refs", "retained", "cycles", "paths",
+                                             "threads", "audit",    "map",  "pins", "waste",    "trace"};
   if (std::find(std::begin(kWithoutMalloc), std::end(kWithoutMalloc), options.command) != std::end(kWithoutMalloc))
     target.malloc_layout = LayoutSource::kTables;
   // Verifying compares with the DWARF of the exact build, where it is at hand.

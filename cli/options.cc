@@ -44,6 +44,7 @@ constexpr CommandName kCommands[] = {
     {"retained", "the dominator tree: what would go if this went"},
     {"show", "what is at an address: mapping, chunk, block, object, its value and fields"},
     {"threads", "what every thread was doing: Python and native frames, and what their locals hold; asyncio tasks"},
+    {"trace", "where what is in use was allocated, if tracemalloc was tracing; what lies there, who holds it"},
     {"verify", "consistency of the allocators' structures; findings with addresses"},
     {"waste", "duplicate strings, sparse containers, boxed numbers, what slots would save"},
 };
@@ -176,6 +177,38 @@ void add_capture_options(CLI::App& command, Options& options, bool watches) {
       ->check(CLI::Range(0.01, 3600.0));
 }
 
+// "app/*.py:41": a glob of a file's name, and a line.
+TraceFilter parse_filter(const std::string& text, bool inclusive) {
+  const std::size_t colon = text.rfind(':');
+  std::uint32_t line = 0;
+  const char* const first = text.data() + (colon == std::string::npos ? text.size() : colon + 1);
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(first, last, line);
+  const bool has_line = first != last && error == std::errc() && end == last;
+  return {has_line ? text.substr(0, colon) : text, has_line ? std::optional(line) : std::nullopt, inclusive};
+}
+
+void add_trace_options(CLI::App& command, Options& options) {
+  add_choice<TraceBy>(command, "--by", options.trace.by,
+                      {{"lineno", TraceBy::kLine}, {"filename", TraceBy::kFile}, {"traceback", TraceBy::kTraceback}});
+  for (const bool inclusive : {true, false}) {
+    command
+        .add_option_function<std::vector<std::string>>(
+            inclusive ? "--include" : "--exclude",
+            [&options, inclusive](const std::vector<std::string>& texts) {
+              for (const std::string& text : texts) options.trace.filters.push_back(parse_filter(text, inclusive));
+            },
+            inclusive ? "only what files called so allocated: a glob, and perhaps :LINE; several may be given"
+                      : "not what files called so allocated")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  }
+  command.add_flag("--all-frames", options.trace.all_frames,
+                   "--include and --exclude look at all frames, not the most recent");
+  command.add_option("--domain", options.trace.domain, "only blocks of this domain; 0 is Python's own");
+  command.add_option("--since", options.older, "an older core file: what grew since");
+}
+
 // The options of one command. CLI11 writes into `options`, which outlives the parse.
 void add_options(CLI::App& command, Options& options) {
   const std::string name = command.get_name();
@@ -216,6 +249,7 @@ void add_options(CLI::App& command, Options& options) {
     add_choice<GroupBy>(command, "--by", options.by,
                         {{"type", GroupBy::kType}, {"module", GroupBy::kModule}, {"size", GroupBy::kSize}});
   }
+  if (name == "trace") add_trace_options(command, options);
   if (name == "map") {
     add_choice<bool>(command, "--sort", options.by_address, {{"live", false}, {"address", true}});
   }

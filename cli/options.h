@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "analysis/process.h"
+#include "analysis/trace.h"
 #include "analysis/type_rows.h"
 #include "fail_if.h"
 
@@ -18,7 +19,7 @@ enum class ColorChoice : std::uint8_t { kAuto, kAlways, kNever };
 struct Options {
   std::string command;  // "report", "types" ...
   TargetName target;
-  std::string older;   // diff: the core file that `target` is compared with
+  std::string older;   // diff, trace: the core file that `target` is compared with
   std::string output;  // -o of report; empty: standard output. Of capture a file or -, of watch a folder
   bool json = false;
   bool values = false;  // contents of strings and bytes may be shown
@@ -40,6 +41,7 @@ struct Options {
   bool retained = false;               // refs: what each retains as well
   bool by_address = false;             // map: arenas in the order of their addresses, not the sparsest first
   int below_percent = 25;              // pins: of what is nearly empty
+  TraceOptions trace;                  // trace: how its sites are grouped and chosen
   bool layouts = false;                // verify: where each field lies, and who says so
   std::uint64_t max_memory_bytes = 0;  // --max-memory; 0: no limit
   bool force = false;                  // capture: an existing file may be replaced

@@ -1,15 +1,15 @@
 #include "analysis/retained.h"
 
 #include <tbb/blocked_range.h>
-#include <tbb/enumerable_thread_specific.h>
 #include <tbb/parallel_for.h>
-#include <tbb/task_group.h>
 
 #include <algorithm>
 #include <array>
 #include <map>
 #include <mutex>
 #include <tuple>
+
+#include "analysis/retained_sums.h"
 
 namespace heapcore {
 namespace {
@@ -48,101 +48,9 @@ struct Grouping {
   }
 };
 
-// Sums up both groupings on one way through the tree, depth first. Long rows are split among threads.
-class GroupSummer {
- public:
-  GroupSummer(const HeapGraph& graph, const Retained& retained)
-      : graph_(graph),
-        retained_(retained),
-        groupings_{Grouping(*graph.census.types, true), Grouping(*graph.census.types, false)} {}
-
-  RetainedGroups run() {
-    Above above;
-    for (int by : {0, 1}) above[by].resize(groupings_[by].groups.size());
-    tasks_.run_and_wait([&] { descend(retained_.top, above); });
-    for (const Sums& sums : sums_) {
-      for (int by : {0, 1}) {
-        for (std::size_t i = 0; i < sums[by].size(); ++i) {
-          groupings_[by].groups[i].count += sums[by][i].count;
-          groupings_[by].groups[i].bytes += sums[by][i].bytes;
-          groupings_[by].groups[i].retained_bytes += sums[by][i].retained_bytes;
-        }
-      }
-    }
-    return {groupings_[0].sorted(), groupings_[1].sorted()};
-  }
-
- private:
-  struct Sum {
-    std::uint64_t count = 0;
-    std::uint64_t bytes = 0;
-    std::uint64_t retained_bytes = 0;
-  };
-  using Sums = std::array<std::vector<Sum>, 2>;
-  using Above = std::array<std::vector<std::uint32_t>, 2>;  // how many of each group lie above
-  struct Frame {
-    NodeId node;
-    std::span<const NodeId> children;
-  };
-
-  static constexpr std::size_t kMostChildren = 4096;
-
-  std::uint32_t group_of(NodeId node, int by) const {
-    return graph_.blocks.is_object(node) ? groupings_[by].of_type[graph_.blocks.type(node)]
-                                         : static_cast<std::uint32_t>(groupings_[by].groups.size() - 1);
-  }
-
-  Sums& sums() {
-    Sums& local = sums_.local();
-    for (int by : {0, 1}) local[by].resize(groupings_[by].groups.size());
-    return local;
-  }
-
-  void add(NodeId node, const Above& above, Sums& sums) const {
-    const std::uint64_t bytes = graph_.blocks.bytes(node);
-    for (int by : {0, 1}) {
-      const std::uint32_t group = group_of(node, by);
-      Sum& sum = sums[by][group];
-      ++sum.count;
-      sum.bytes += bytes;
-      if (above[by][group] == 0) sum.retained_bytes += retained_.bytes[node];
-    }
-  }
-
-  void count_above(NodeId node, Above& above, std::uint32_t change) const {
-    for (int by : {0, 1}) above[by][group_of(node, by)] += change;
-  }
-
-  // `nodes` have the same parent.
-  void descend(std::span<const NodeId> nodes, Above above) {
-    Sums& sums = this->sums();
-    std::vector<Frame> stack;
-    for (std::span<const NodeId>* next = &nodes; !next->empty() || !stack.empty();) {
-      if (next->empty()) {
-        count_above(stack.back().node, above, ~0U);
-        stack.pop_back();
-      } else {
-        for (; next->size() > kMostChildren; *next = next->first(next->size() - kMostChildren))
-          tasks_.run([this, part = next->last(kMostChildren), above] { descend(part, above); });
-        const NodeId node = next->front();
-        *next = next->subspan(1);
-        add(node, above, sums);
-        const auto children = retained_.children.row(node);
-        if (!children.empty()) {
-          count_above(node, above, 1);
-          stack.push_back({node, children});
-        }
-      }
-      next = stack.empty() ? &nodes : &stack.back().children;
-    }
-  }
-
-  const HeapGraph& graph_;
-  const Retained& retained_;
-  std::array<Grouping, 2> groupings_;
-  tbb::task_group tasks_;
-  tbb::enumerable_thread_specific<Sums> sums_;
-};
+// How nodes are grouped by their types, in two ways at once.
+constexpr std::size_t kByType = 0;
+constexpr std::size_t kByModule = 1;
 
 }  // namespace
 
@@ -188,7 +96,22 @@ Retained find_retained(const HeapGraph& graph) {
 }
 
 RetainedGroups group_retained(const HeapGraph& graph, const Retained& retained) {
-  return GroupSummer(graph, retained).run();
+  std::array<Grouping, 2> groupings{Grouping(*graph.census.types, true), Grouping(*graph.census.types, false)};
+  const auto group_of = [&](NodeId node, std::size_t way) {
+    return graph.blocks.is_object(node) ? groupings[way].of_type[graph.blocks.type(node)]
+                                        : static_cast<std::uint32_t>(groupings[way].groups.size() - 1);
+  };
+  const std::array<std::size_t, 2> counts{groupings[kByType].groups.size(), groupings[kByModule].groups.size()};
+  const auto sums = TreeSummer<2, decltype(group_of)>(graph.blocks, retained, counts, group_of).run();
+  for (const std::size_t way : {kByType, kByModule}) {
+    for (std::size_t i = 0; i < sums[way].size(); ++i) {
+      RetainedGroup& group = groupings[way].groups[i];
+      group.count = sums[way][i].count;
+      group.bytes = sums[way][i].bytes;
+      group.retained_bytes = sums[way][i].retained_bytes;
+    }
+  }
+  return {groupings[kByType].sorted(), groupings[kByModule].sorted()};
 }
 
 std::vector<NodeId> largest_children(const Retained& retained, NodeId node) {

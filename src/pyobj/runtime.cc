@@ -82,8 +82,8 @@ class Finder {
     const auto options = dict == 0 ? std::nullopt : dict_get(reader_, runtime.traits, dict, "_xoptions");
     if (!options || !dict_get(reader_, runtime.traits, *options, "tracemalloc")) return;
     findings_.note("tracemalloc", Room::kPyobj, *options,
-                   "the interpreter was started with -X tracemalloc: its tables are among malloc's chunks, which hold "
-                   "more for it than the program asked for");
+                   "the interpreter was started with -X tracemalloc, so heapcore trace says where what is in use was "
+                   "allocated; its tables are among malloc's chunks, which hold more for it than the program asked for");
   }
 
   static std::string supported_text(bool free_threaded) {

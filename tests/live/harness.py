@@ -438,6 +438,11 @@ COMMANDS = {
                    "function": (str, None), "file": (str, None), "line": (int, None), "waits_for": (ADDRESS, None),
                    "waits_for_type": (str, None), "retained_bytes": int}],
         "tasks_ended": int},
+    "trace": {
+        "tracing": bool, "located_by": (str, None), "max_frames": (int, None), "peak_bytes": (int, None), "group_by": str,
+        "sites": [{"frames": [{"filename": str}], "count": int, "bytes": int, "retained_bytes": int,
+                   "types": [{"type": str, "count": int, "bytes": int}], "largest": (ADDRESS, None), "path": str}],
+        "sites_count": int, "matched": COUNTED, "total": COUNTED},
     "waste": {
         "waste": [dict(WASTED, kind=str, held_by=(str, None))], "waste_count": int,
         "strings": [dict(WASTED, length=int, held_by=(str, None), text=(str, None))], "strings_count": int,
