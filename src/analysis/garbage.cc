@@ -91,9 +91,11 @@ class Collector {
           memory.span(blocks_.address(object), runtime_.traits.layout->PyObject.size_bytes);
       if (bytes.empty() || is_deferred(runtime_.traits, bytes)) continue;
       bool holds_any = false;
-      references.for_each(graph_.view(object), [&](Addr target, RefKind kind, const EdgeName&) {
+      const auto visit = [&](Addr target, RefKind kind, const EdgeName&) {
         holds_any = holds_any || ((kind == RefKind::kVisited || kind == RefKind::kOwned) && may_be_tracked(target));
-      });
+      };
+      const ObjectView view = graph_.view(object);
+      references.for_each(view, visit, blocks_.end_of(view, object));
       if (!holds_any) looked_at_[object] = false;
     }
   }
@@ -131,11 +133,13 @@ class Collector {
   // Of what nobody describes, the words that were taken for references.
   template <typename Visit>
   void for_each_visited(ReferenceReader& references, NodeId node, Visit&& visit) {
-    references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto visit_object = [&](Addr target, RefKind kind, const EdgeName& name) {
       if (kind != RefKind::kVisited) return;
       const NodeId to = blocks_.find_object(target);
       if (to != kNoBlock && looked_at_[to]) visit(to, name.is_counted());
-    });
+    };
+    const ObjectView view = graph_.view(node);
+    references.for_each(view, visit_object, blocks_.end_of(view, node));
     const auto& words = graph_.conservative;
     for (auto at = std::lower_bound(words.begin(), words.end(), std::pair<NodeId, NodeId>{node, 0});
          at != words.end() && at->first == node; ++at) {

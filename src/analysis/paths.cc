@@ -120,14 +120,16 @@ std::string HolderPaths::edge(NodeId from, NodeId to, bool keys_are_names) {
   if (!graph_.blocks.is_object(from)) return fmt::format("word in raw block {:#x}", graph_.blocks.address(from));
   std::optional<EdgeName> found;
   RefKind found_kind = RefKind::kWeak;
-  references_.for_each(graph_.view(from), [&](Addr target, RefKind kind, const EdgeName& name) {
+  const auto visit = [&](Addr target, RefKind kind, const EdgeName& name) {
     // A key that is also a value is better known as the value; a word that may be a reference tells least.
     const bool better = !found || (found->what == What::kDictKey && name.what == What::kDictValue) ||
                         (found_kind == RefKind::kConservative && kind != RefKind::kConservative);
     if (kind == RefKind::kWeak || !better || !leads_to(target, kind, to)) return;
     found = name;
     found_kind = kind;
-  });
+  };
+  const ObjectView view = graph_.view(from);
+  references_.for_each(view, visit, graph_.blocks.end_of(view, from));
   if (!found) return "?";
   const std::string task = found->what == What::kField && found->field == kCoroutine ? task_name(from) : "";
   const std::string text = text_of(from, *found, keys_are_names);

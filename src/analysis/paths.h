@@ -47,10 +47,12 @@ class HolderPaths {
   // Calls visit(NodeId, const EdgeName&) for each edge by which `from`, an object, is another's parent.
   template <typename Visit>
   void for_each_child(NodeId from, Visit&& visit) {
-    references_.for_each(graph_.view(from), [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto visit_edge = [&](Addr target, RefKind kind, const EdgeName& name) {
       const NodeId to = kind == RefKind::kWeak ? kNoBlock : graph_.blocks.find(target);
       if (to != kNoBlock && parent(to) == from && to != from) visit(to, name);
-    });
+    };
+    const ObjectView view = graph_.view(from);
+    references_.for_each(view, visit_edge, graph_.blocks.end_of(view, from));
   }
   // The same as edge() has it; of a local, with where its function is.
   std::string text_of(NodeId from, const EdgeName& name, bool keys_are_names);

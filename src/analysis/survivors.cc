@@ -81,26 +81,29 @@ class Matcher {
   // By the parts that the newer one alone holds, which the older one held too.
   Verdict judge(const Pair& pair) {
     parts_.clear();
-    after_references_.for_each(graph_.view(pair.newer), [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto take_part = [&](Addr target, RefKind kind, const EdgeName& name) {
       if (parts_.size() >= kMaxParts || !is_part(kind, name)) return;
       const BlockId part = after_.find_object(target);
       if (part != kNoBlock && graph_.in().row(part).size() == 1) parts_.push_back(target);
-    });
+    };
+    const ObjectView newer = graph_.view(pair.newer);
+    after_references_.for_each(newer, take_part, after_.end_of(newer, pair.newer));
     if (parts_.empty()) return Verdict::kSurvived;
     bool had_any = false;
     bool open = false;
     bool same = false;
     std::size_t seen = 0;
-    before_references_.for_each(view_of(before_, older_.briefs, pair.older),
-                                [&](Addr target, RefKind kind, const EdgeName& name) {
-                                  if (same || ++seen > kMaxReferences || !is_part(kind, name)) return;
-                                  had_any = true;
-                                  if (std::find(parts_.begin(), parts_.end(), target) == parts_.end()) return;
-                                  const BlockId part = before_.find_object(target);
-                                  if (part == kNoBlock) return;
-                                  same = verdicts_[part] == Verdict::kSurvived;
-                                  open = open || verdicts_[part] == Verdict::kOpen;
-                                });
+    const auto compare = [&](Addr target, RefKind kind, const EdgeName& name) {
+      if (same || ++seen > kMaxReferences || !is_part(kind, name)) return;
+      had_any = true;
+      if (std::find(parts_.begin(), parts_.end(), target) == parts_.end()) return;
+      const BlockId part = before_.find_object(target);
+      if (part == kNoBlock) return;
+      same = verdicts_[part] == Verdict::kSurvived;
+      open = open || verdicts_[part] == Verdict::kOpen;
+    };
+    const ObjectView older = view_of(before_, older_.briefs, pair.older);
+    before_references_.for_each(older, compare, before_.end_of(older, pair.older));
     if (same || !had_any) return Verdict::kSurvived;
     return open ? Verdict::kOpen : Verdict::kGone;
   }

@@ -153,7 +153,8 @@ class ThreadsFinder {
     };
     const NodeId node = frames_are_objects(runtime_.traits) ? holders_.graph.blocks.find_object(address) : kNoNode;
     if (node != kNoNode) {
-      references_.for_each(holders_.graph.view(node), visit);
+      const ObjectView view = holders_.graph.view(node);
+      references_.for_each(view, visit, holders_.graph.blocks.end_of(view, node));
     } else if (!frames_are_objects(runtime_.traits)) {
       references_.for_each_in_frame(address, visit);
     }

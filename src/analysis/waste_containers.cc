@@ -92,10 +92,12 @@ class ContainerFinder {
     const auto row = graph_.out.row(node);
     if (std::none_of(row.begin(), row.end(), [&](NodeId to) { return is_exact(to, Kind::kDict); })) return;
     NodeId dict = kNoNode;
-    worker.references.for_each(graph_.view(node), [&](Addr target, RefKind kind, const EdgeName& name) {
+    const auto visit = [&](Addr target, RefKind kind, const EdgeName& name) {
       if (kind == RefKind::kWeak || name.what != What::kField || std::strcmp(name.field, "__dict__") != 0) return;
       dict = graph_.blocks.find_object(target);
-    });
+    };
+    const ObjectView view = graph_.view(node);
+    worker.references.for_each(view, visit, graph_.blocks.end_of(view, node));
     if (dict == kNoNode || !is_exact(dict, Kind::kDict) || holder_of(dict) != node) return;
     const std::uint64_t bytes = worker.sizes.of(dict);
     std::uint64_t used = 0;

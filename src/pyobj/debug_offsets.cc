@@ -74,6 +74,11 @@ const CarriedField kCarried[] = {
 };
 #undef HC_CARRIED
 
+// C lays a word at a multiple of its size; of what is no word nothing is known.
+std::uint32_t alignment(const Field& field) {
+  return field.width_bytes == 2 || field.width_bytes == 4 || field.width_bytes == 8 ? field.width_bytes : 1;
+}
+
 }  // namespace
 
 std::vector<CarriedField> carried_fields() {
@@ -94,7 +99,7 @@ DebugOffsets read_debug_offsets(Reader& reader, const PyLayout& layout, Addr run
     std::uint64_t value = 0;
     // A field that the layout has not got is of no known width.
     if (!entry.present() || !place.present() || !reader.try_load(runtime_state + entry.offset, value) ||
-        value >= kMaxOffset) {
+        value >= kMaxOffset || value % alignment(place) != 0) {
       continue;
     }
     offsets.carried.push_back(field);
