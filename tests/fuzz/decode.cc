@@ -31,7 +31,7 @@ void decode(Process& process, const std::vector<Addr>& objects) {
     static_cast<void>(reader.is_linked(object));
     std::uint64_t edges = 0;
     references.for_each(object, [&](Addr, RefKind, const EdgeName& name) {
-      if (++edges < 64) static_cast<void>(edge_text(memory, runtime.traits, name, true));
+      if (++edges < 64) static_cast<void>(edge_text(memory, runtime.traits, name, ShownKeys::kAll));
     });
     promise(edges < kMostEdges, "an object has no more references than there is memory");
     const Value value = values.describe(address);
