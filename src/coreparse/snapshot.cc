@@ -21,6 +21,18 @@ std::optional<std::uint64_t> auxv_value(const Snapshot& snapshot, std::uint64_t 
   return std::nullopt;
 }
 
+// Mapped files never overlap; of two that do, the lower claims what is the other's and more. Whether any was left out.
+bool leave_out_overlapping(std::vector<MappedFile>& files) {
+  std::stable_sort(files.begin(), files.end(),
+                   [](const MappedFile& a, const MappedFile& b) { return a.start < b.start; });
+  std::vector<MappedFile> kept;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (i + 1 == files.size() || files[i].end <= files[i + 1].start) kept.push_back(std::move(files[i]));
+  }
+  std::swap(kept, files);
+  return kept.size() != files.size();
+}
+
 // Gives PT_LOADs their file names, adds what only NT_FILE knows of (gcore lists file-backed text there alone), and
 // makes the list sorted and disjoint.
 std::vector<Mapping> merge_mappings(std::vector<Mapping> loads, std::vector<MappedFile> files) {
@@ -173,7 +185,7 @@ Result<Snapshot> open_core(const std::string& path, const OpenOptions& options, 
     snapshot.findings.add({"core-no-threads", Room::kCoreparse, 0,
                            "the core has no thread notes; stacks and thread caches cannot be found"});
   }
-  if (notes.cut_short) {
+  if (leave_out_overlapping(notes.files) || notes.cut_short) {
     snapshot.findings.add({"core-notes-damaged", Room::kCoreparse, 0,
                            "the core's list of mapped files is damaged; modules may be missing"});
   }

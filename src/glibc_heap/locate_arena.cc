@@ -216,7 +216,15 @@ std::optional<Addr> by_code(Target& target) {
 
 // How many of malloc_par's values are what they are by default; -1 if one cannot be.
 int score_par(Reader& reader, const ParLayout& layout, Addr address) {
-  const auto get = [&](Field field) { return load_field(reader, address, field); };
+  // Asked of every word there is, where damage hides which memory is libc's: so the words are read at once.
+  const std::span<const std::byte> bytes = reader.span(address, layout.size_bytes);
+  const auto get = [&](Field field) -> std::optional<std::uint64_t> {
+    if (bytes.empty() || field.width_bytes > sizeof(std::uint64_t)) return load_field(reader, address, field);
+    if (!field.present()) return std::nullopt;
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + field.offset, field.width_bytes);
+    return value;
+  };
   if (!get(layout.sbrk_base) || !get(layout.trim_threshold)) return -1;
   const std::uint64_t mmaps = get(layout.n_mmaps).value_or(0);
   const std::uint64_t mmaps_peak = get(layout.max_n_mmaps).value_or(0);

@@ -376,5 +376,16 @@ TEST(ElfCore, ReadsNotesNoMoreOftenThanTheFileHasBytes) {
   EXPECT_LE(snapshot->threads.size(), file.size() / kNoteBytes);
 }
 
+TEST(ElfCore, BelievesNoMappedFileThatReachesIntoAnother) {
+  CoreBuilder core;
+  core.load(0x400000, Bytes(kPage, 'x'));
+  core.files({{8, 0x900000, 0, "/lib/everything.so"}, {0x400000, 0x401000, 0, "/bin/program"}});
+  const Result<Snapshot> snapshot = open_bytes(core.bytes());
+  ASSERT_TRUE(snapshot);
+  ASSERT_EQ(snapshot->mappings.size(), 1U);
+  EXPECT_EQ(snapshot->mappings.front().path, "/bin/program");
+  EXPECT_EQ(snapshot->findings.count("core-notes-damaged"), 1U);
+}
+
 }  // namespace
 }  // namespace heapcore

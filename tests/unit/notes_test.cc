@@ -222,10 +222,11 @@ TEST(MappedFiles, InAnyOrderAndOverlapping) {
   const Result<Snapshot> snapshot = open_built(core);
   ASSERT_TRUE(snapshot);
   EXPECT_EQ(listing(*snapshot),
-            "10000-14000 0 /a\n"
-            "14000-15000 1000 /b\n"
+            "12000-13000 9000 /inside\n"
+            "13000-15000 0 /b\n"
             "15000-16000 2000 /b\n"
             "30000-31000 0 /c\n");
+  EXPECT_EQ(snapshot->findings.count("core-notes-damaged"), 1U);
 }
 
 TEST(MappedFiles, TheKernelsOwnMappingsHaveNames) {
