@@ -1,13 +1,11 @@
 #include "coreparse/residency.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "coreparse/live_proc.h"
@@ -15,21 +13,9 @@
 namespace heapcore {
 namespace {
 
-constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
-constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
-constexpr std::size_t kEntriesAtOnce = 65536;
-
 Error gone(std::int32_t pid, const std::string& what) {
   return {ErrorCode::kProcessGone, fmt::format("which pages of process {} are resident cannot be told: {}", pid, what),
           ""};
-}
-
-void extend(std::vector<AddrRange>& runs, Addr page, std::uint64_t page_bytes) {
-  if (!runs.empty() && runs.back().end == page) {
-    runs.back().end += page_bytes;
-  } else {
-    runs.push_back({page, page + page_bytes});
-  }
 }
 
 // Of a line "VmRSS:     1234 kB".
@@ -46,28 +32,19 @@ bool read_kib(const std::string& line, std::string_view name, std::uint64_t& byt
 Result<Residency> Residency::read(const Snapshot& snapshot) {
   const std::int32_t pid = snapshot.info.pid;
   if (snapshot.info.kind != TargetKind::kProcess || pid == 0) return gone(pid, "this is no live process");
-  const live::Fd pagemap(::open(fmt::format("/proc/{}/pagemap", pid).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!pagemap) return gone(pid, errno_text(errno));
+  const std::optional<live::ProcDir> proc = live::ProcDir::open(pid);
+  if (!proc) return gone(pid, errno_text(errno));
+  const live::PageMap pages(*proc, proc->living_thread());
+  if (pages.unavailable()) return gone(pid, "there is no page map to read");
   Residency residency;
   std::ifstream status(fmt::format("/proc/{}/status", pid));
   for (std::string line; std::getline(status, line);) {
     if (!read_kib(line, "VmRSS:", residency.rss_bytes_)) read_kib(line, "VmSwap:", residency.swap_bytes_);
   }
-  const auto page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::vector<std::uint64_t> entries(kEntriesAtOnce);
+  // What the kernel keeps for itself, such as [vsyscall], has no pages.
   for (const Mapping& mapping : snapshot.mappings) {
-    for (Addr at = mapping.start; at < mapping.end;) {
-      const std::size_t count = std::min<std::uint64_t>(kEntriesAtOnce, (mapping.end - at) / page_bytes);
-      const ssize_t got = ::pread(pagemap.get(), entries.data(), count * sizeof entries[0],
-                                  static_cast<off_t>(at / page_bytes * sizeof entries[0]));
-      if (count == 0 || got <= 0) break;  // what the kernel keeps for itself, such as [vsyscall]
-      const std::size_t read = static_cast<std::size_t>(got) / sizeof entries[0];
-      for (std::size_t i = 0; i < read; ++i, at += page_bytes) {
-        if ((entries[i] & kPresent) != 0) extend(residency.resident_, at, page_bytes);
-        if ((entries[i] & kSwapped) != 0) extend(residency.swapped_, at, page_bytes);
-      }
-      if (read == 0) break;
-    }
+    pages.find({mapping.start, mapping.end}, live::PageMap::Want::kInMemory, residency.resident_);
+    pages.find({mapping.start, mapping.end}, live::PageMap::Want::kHeld, residency.held_);
   }
   return residency;
 }

@@ -19,6 +19,8 @@ class Resident(harness.TargetTest):
             harness.skipped("resident memory of %s" % self.interpreter, "the program is written for Python 3")
             raise unittest.SkipTest("the program is written for Python 3")
         target = self.start([self.interpreter.path, "-B", PROGRAM, "never-told"]).wait_ready()
+        if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7):  # a kernel that tells the shared page of zeros apart
+            self.read_all(target.pid)
         document = harness.check_contract(harness.heapcore("ledger", "--pid", str(target.pid), "--json"))
         with open("/proc/%d/status" % target.pid) as file:
             status = file.read()
@@ -30,6 +32,15 @@ class Resident(harness.TargetTest):
         self.assertEqual(sum(row["mapped_bytes"] for row in rows), document["total"]["mapped_bytes"])
         for row in rows:
             self.assertLessEqual(row["resident_bytes"] + row["swapped_bytes"], row["mapped_bytes"], row)
+
+    def read_all(self, pid):
+        """As gcore does. What was only reserved is then mapped, and still takes no memory."""
+        with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as memory:
+            for line in maps:
+                start, end = [int(text, 16) for text in line.split()[0].split("-")]
+                if "rw-p" in line and len(line.split()) == 5 and end - start < 1 << 28:
+                    memory.seek(start)
+                    memory.read(end - start)
 
     def test_a_core_does_not_tell(self):
         core = os.path.join(os.path.dirname(harness.PROGRAMS), "leaky_worker.core.zst")
