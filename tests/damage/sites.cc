@@ -11,6 +11,7 @@
 #include "analysis/layouts.h"
 #include "glibc_heap/chunks.h"
 #include "pyobj/frames.h"
+#include "pyobj/layout_entries.h"
 #include "pyobj/mimalloc.h"
 #include "pyobj/obmalloc.h"
 
@@ -22,17 +23,17 @@ constexpr std::size_t kObjectsPerType = 24;
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint32_t kWordBytes = 8;
 
-const char* const kStructNames[] = {
-#define HC_STRUCT(tag) #tag,
-#define HC_FIELD(name)
-#define HC_FIELD_AT(name, path)
-#define HC_END(tag)
-#include "pyobj/layouts/fields.def"
-#undef HC_STRUCT
-#undef HC_FIELD
-#undef HC_FIELD_AT
-#undef HC_END
-};
+// Of fields.def.
+const char* structure_name(StructId id) {
+  static const std::vector<const char*> names = [] {
+    std::vector<const char*> found;
+    for (const LayoutEntry& entry : layout_entries()) {
+      if (entry.field == nullptr) found.push_back(entry.structure);
+    }
+    return found;
+  }();
+  return names[static_cast<std::size_t>(id)];
+}
 
 // Every `step`th of `count`, so that about `wanted` are taken.
 std::size_t step_of(std::size_t count, std::size_t wanted) {
@@ -274,8 +275,7 @@ class Finder {
 
   void add_object(const BlockTable& blocks, const TypeInfo& info, Addr object, std::uint64_t block_bytes) {
     const Group group = info.kind == Kind::kType ? Group::kTypes : Group::kObjects;
-    const std::string tag =
-        info.row != nullptr ? kStructNames[static_cast<std::size_t>(info.row->struct_id)] : "PyObject";
+    const std::string tag = info.row != nullptr ? structure_name(info.row->struct_id) : "PyObject";
     const std::string of = " (" + std::string(kind_name(info.kind)) + ")";
     add_struct(group, "PyObject", object, of);
     if (info.has_gc() && process_.runtime()->traits.gc_head_bytes() != 0)

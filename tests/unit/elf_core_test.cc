@@ -340,36 +340,15 @@ TEST(ElfCore, RefusesWhatIsNoFile) {
 
 TEST(ElfCore, ReadsNotesNoMoreOftenThanTheFileHasBytes) {
   constexpr std::size_t kHeaders = 4000;
+  constexpr std::int32_t kThreads = 100;
   constexpr std::size_t kNoteBytes = 12 + 8 + 336;  // an NT_PRSTATUS of x86-64
-  Elf64_Ehdr header{};
-  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
-  header.e_ident[EI_CLASS] = ELFCLASS64;
-  header.e_ident[EI_DATA] = ELFDATA2LSB;
-  header.e_ident[EI_VERSION] = EV_CURRENT;
-  header.e_type = ET_CORE;
-  header.e_machine = EM_X86_64;
-  header.e_version = EV_CURRENT;
-  header.e_phoff = sizeof header;
-  header.e_ehsize = sizeof header;
-  header.e_phentsize = sizeof(Elf64_Phdr);
-  header.e_phnum = kHeaders;
-  Elf64_Phdr notes{};
-  notes.p_type = PT_NOTE;
-  notes.p_offset = sizeof header + kHeaders * sizeof notes;
-  notes.p_filesz = 100 * kNoteBytes;
-  std::string file(reinterpret_cast<const char*>(&header), sizeof header);
-  Elf64_Phdr load{};
-  load.p_type = PT_LOAD;
-  load.p_vaddr = kPage;
-  load.p_memsz = kPage;
-  file.append(reinterpret_cast<const char*>(&load), sizeof load);
-  for (std::size_t i = 1; i < kHeaders; ++i) file.append(reinterpret_cast<const char*>(&notes), sizeof notes);
-  for (std::size_t i = 0; i < 100; ++i) {
-    const Elf64_Nhdr note{5, 336, NT_PRSTATUS};
-    file.append(reinterpret_cast<const char*>(&note), sizeof note);
-    file.append("CORE\0\0\0\0", 8);
-    file.append(336, '\1');
-  }
+  CoreBuilder core;
+  core.load(kPage, Bytes(kPage, '\0')).padding_headers(kHeaders);
+  for (std::int32_t tid = 1; tid <= kThreads; ++tid) core.thread(tid);
+  Bytes file = core.bytes();
+  const Bytes to_notes = file.substr(sizeof(Elf64_Ehdr), sizeof(Elf64_Phdr));
+  for (std::size_t i = 1; i <= kHeaders; ++i)
+    file.replace(sizeof(Elf64_Ehdr) + i * sizeof(Elf64_Phdr), sizeof(Elf64_Phdr), to_notes);
   const Result<Snapshot> snapshot = open_bytes(file);
   ASSERT_TRUE(snapshot);
   EXPECT_GE(snapshot->threads.size(), 100U);
